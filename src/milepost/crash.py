@@ -1,0 +1,69 @@
+"""Everything that ends an attempt and is not the task's own typed answer."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from enum import Enum
+from typing import final
+
+from attrs import frozen
+
+_TRACEBACK_CHARACTERS_MAX = 16_384
+_MESSAGE_CHARACTERS_MAX = 4_096
+
+
+class CrashKind(Enum):
+    """Why an attempt ended without an answer of the task's own."""
+
+    EXCEPTION = "exception"
+    TIMEOUT = "timeout"
+    DEADLINE = "deadline"
+    STALLED = "stalled"
+    UNDECODABLE = "undecodable"
+    CANCELLED = "cancelled"
+
+
+@final
+@frozen
+class Crash:
+    """What is known of an end that the task did not choose.
+
+    `type_name` and `traceback` are empty unless an exception caused it; the traceback carries no local variables.
+    For `CANCELLED` the message is the reason that was given to `cancel`.
+    """
+
+    kind: CrashKind
+    message: str = ""
+    type_name: str = ""
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException, kind: CrashKind = CrashKind.EXCEPTION) -> Crash:
+        """Describe `error`: qualified type name, message, and a traceback cut at its oldest frames.
+
+        >>> Crash.of(ValueError("no such row")).message
+        'no such row'
+        """
+        text = "".join(tracebacks.format_exception(error))
+        return cls(
+            kind,
+            message=_storable(_message_of(error))[:_MESSAGE_CHARACTERS_MAX],
+            type_name=_type_name(type(error)),
+            traceback=_storable(text)[-_TRACEBACK_CHARACTERS_MAX:],
+        )
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # an exception whose __str__ raises must not sink its report
+        return f"<{type(error).__name__} whose text cannot be shown: {type(second).__name__}>"
+
+
+def _type_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _storable(text: str) -> str:
+    """Without what no database can hold: NUL, and halves of surrogate pairs."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,83 @@
+"""Exceptions for programmer and operator errors, under one root class.
+
+Refusals that a program plans for are values (see `lifecycle.refusals`); what is here means that something is
+wrong with the program, its settings or its database. Each message names what, where and the fix.
+"""
+
+from __future__ import annotations
+
+
+class MilepostError(Exception):
+    """The root of every exception that milepost raises."""
+
+
+class TaskDefinitionError(MilepostError, TypeError):
+    """A task or a request is written in a way that could never run; raised where it is defined or enqueued."""
+
+
+class ConfigurationError(MilepostError, ValueError):
+    """A setting is out of its range; raised when the settings value is built."""
+
+
+class InvalidResult(MilepostError, TypeError):
+    """A task returned something that is none of its four declared results."""
+
+
+class FollowUpsUnsupported(MilepostError, NotImplementedError):
+    """A result carries follow-ups or waits for children, which this version's executor does not carry out yet."""
+
+
+class ClaimLost(MilepostError):
+    """This run no longer owns its task: the lease ran out and another claim took over, so nothing was written."""
+
+
+class EffectTimeout(MilepostError, TimeoutError):
+    """An effect held its transaction for longer than `effect_seconds`; it was rolled back."""
+
+
+class TaskGone(MilepostError, LookupError):
+    """The task that is waited for was deleted."""
+
+
+class StoreError(MilepostError):
+    """The database could not do what was asked; nothing of it was written."""
+
+
+class StoreUrlError(StoreError, ValueError):
+    """The store's URL is not one that milepost understands."""
+
+
+class StoreUnreachable(StoreError, OSError):
+    """The database cannot be opened or has gone away."""
+
+
+class StoreBusy(StoreError, TimeoutError):
+    """Another program has kept the database locked for longer than the store waits."""
+
+
+class StoreReadOnly(StoreError, PermissionError):
+    """The database can be read but not written."""
+
+
+class StoreFull(StoreError, OSError):
+    """The disk or the database's size limit is full; what was acknowledged is safe."""
+
+
+class StoreDamaged(StoreError):
+    """The file is not a database, or not a whole one."""
+
+
+class StoreClosed(StoreError):
+    """The store was used after its `open_store` block ended."""
+
+
+class SchemaOld(StoreError):
+    """The store's schema is missing or older than this version of milepost, and migrating was not allowed."""
+
+
+class SchemaNewer(StoreError):
+    """The store's schema was made by a newer version of milepost; nothing was changed."""
+
+
+class MixedSqliteLibraries(StoreError):
+    """Two SQLite libraries would use one file in one process, which breaks the file's locks."""

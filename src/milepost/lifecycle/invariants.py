@@ -1,0 +1,38 @@
+"""What must hold of every record, checked before it is written and after it is read in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from milepost.lifecycle.record import TaskRecord
+from milepost.lifecycle.states import WAITING_STATES, TaskState
+
+
+def violations(record: TaskRecord) -> tuple[str, ...]:
+    """The promises that `record` breaks, as sentences; empty for a sound one."""
+    return tuple(_violations(record))
+
+
+def _violations(record: TaskRecord) -> Iterator[str]:
+    state = record.state
+    running = state is TaskState.RUNNING
+    if running != (record.executor is not None):
+        yield f"a {state.value} task has executor {record.executor!r}: exactly running tasks are owned"
+    if running and record.token is None:
+        yield "a running task has no token"
+    if running and record.fence < 1:
+        yield "a running task was never fenced"
+    if state in WAITING_STATES and record.due_at is None:
+        yield f"a {state.value} task has no due time, so nothing would ever claim it"
+    if (running or state.is_final or state is TaskState.QUARANTINED) and record.due_at is not None:
+        yield f"a {state.value} task has a due time, so it could be claimed"
+    if state.is_final != (record.finished_at is not None):
+        yield f"a {state.value} task has finished_at {record.finished_at}"
+    if (state is TaskState.COMPLETED) != (record.result_json is not None):
+        yield f"a {state.value} task has result {record.result_json!r}"
+    if state in (TaskState.FAILED, TaskState.CANCELLED) and (record.error_json is None) is (record.crash is None):
+        yield f"a {state.value} task has both a typed error and a crash, or neither"
+    if state is TaskState.QUARANTINED and record.crash is None:
+        yield "a quarantined task does not say why"
+    if min(record.fence, record.sequence, record.revision, record.failures, record.stalls, record.epoch - 1) < 0:
+        yield "a counter is negative"

@@ -1,0 +1,160 @@
+"""One task as the store keeps it, and one line of its history."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, NewType, cast, final
+
+from attrs import frozen
+
+from milepost.crash import Crash
+from milepost.lifecycle.states import TaskState
+from milepost.payload import Json, JsonText, from_json_text
+
+TaskId = NewType("TaskId", str)
+_NOTHING = JsonText("{}")
+
+
+class Audit(Enum):
+    """How much history is kept: commits too, each change of state, only what went wrong, or nothing."""
+
+    FULL = "full"
+    TRANSITIONS = "transitions"
+    ERRORS = "errors"
+    NONE = "none"
+
+
+class HistoryKind(Enum):
+    """What a line of history says."""
+
+    ENQUEUED = "enqueued"
+    CLAIMED = "claimed"
+    RECLAIMED = "reclaimed"
+    COMMITTED = "committed"
+    SUSPENDED = "suspended"
+    RETRY_SCHEDULED = "retry scheduled"
+    INTERRUPTED = "interrupted"
+    RELEASED = "released"
+    CANCEL_REQUESTED = "cancel requested"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    QUARANTINED = "quarantined"
+    REQUEUED = "requeued"
+
+
+@final
+@frozen
+class HistoryEvent:
+    """One recorded change: what, when, into which state, by which executor, in which attempt, and why."""
+
+    at: datetime
+    kind: HistoryKind
+    state: TaskState
+    attempt: int
+    executor: str | None = None
+    reason: str = ""
+
+
+@final
+@frozen(kw_only=True)
+class TaskRecord:
+    """One task, whole. Payloads are canonical JSON text; `metadata`, `result` and the like read them.
+
+    Counters: `failures` of this epoch (returned or raised, retried), `stalls` (claims since the last progress),
+    `interruptions` (graceful stops that cut a run), `epoch` (1 + requeues), `sequence` (commits, never reset),
+    `revision` (writes of the row), `fence` (claims and takeovers).
+    """
+
+    id: TaskId
+    name: str
+    version: int = 1
+    queue: str = "default"
+    priority: int = 0
+    key: str | None = None
+    correlation: str | None = None
+    audit: Audit = Audit.TRANSITIONS
+    state: TaskState = TaskState.PENDING
+    due_at: datetime | None = None
+    metadata_json: JsonText = _NOTHING
+    execution_metadata_json: JsonText = _NOTHING
+    initial_execution_metadata_json: JsonText = _NOTHING
+    result_json: JsonText | None = None
+    error_json: JsonText | None = None
+    crash: Crash | None = None
+    fence: int = 0
+    token: str | None = None
+    executor: str | None = None
+    revision: int = 0
+    sequence: int = 0
+    epoch: int = 1
+    failures: int = 0
+    stalls: int = 0
+    interruptions: int = 0
+    cancel_requested_at: datetime | None = None
+    cancel_reason: str | None = None
+    progress: float | None = None
+    progress_note: str = ""
+    deadline_seconds: float | None = None
+    deadline_at: datetime | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def attempt(self) -> int:
+        """1 + failures in this epoch; suspensions, interruptions and reclaims do not raise it."""
+        return self.failures + 1
+
+    @property
+    def metadata(self) -> Json:
+        """The request, as JSON values."""
+        return _read(self.metadata_json)
+
+    @property
+    def execution_metadata(self) -> Json:
+        """The last committed progress, as JSON values."""
+        return _read(self.execution_metadata_json)
+
+    @property
+    def result(self) -> Json:
+        """The result of a completed task, as JSON values; None before."""
+        return _read(self.result_json)
+
+    @property
+    def error(self) -> Json:
+        """The typed error of a failed or cancelled task, as JSON values; None where there is none."""
+        return _read(self.error_json)
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stable for this task at this committed position: the same after a crash, new after the next commit."""
+        return f"{self.id}:{self.sequence}"
+
+
+@final
+@frozen
+class Version:
+    """What a write must find unchanged, or it changes nothing: the row's claim and its place in the order of writes."""
+
+    state: TaskState
+    fence: int
+    token: str | None
+    sequence: int
+    revision: int
+
+    @classmethod
+    def of(cls, record: TaskRecord) -> Version:
+        """The version that `record` was read at."""
+        return cls(record.state, record.fence, record.token, record.sequence, record.revision)
+
+
+def deadline_from(start: datetime, seconds: float | None) -> datetime | None:
+    """When a task that may take `seconds` in all, counted from `start`, must have ended."""
+    return None if seconds is None else start + timedelta(seconds=seconds)
+
+
+def _read(text: JsonText | None) -> Json:
+    # A damaged row must not break a listing: what cannot be read is shown as the text that it is.
+    return None if text is None else from_json_text(text).value_or(cast("Any", text))

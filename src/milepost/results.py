@@ -1,0 +1,458 @@
+"""The four answers that a task can give, as values.
+
+`TaskResult[R, E]` is the closed union of `Success`, `Suspended`, `Failure` and `Cancellation`. Helpers named `with_*`
+take a value, `for_*` only name a type. What comes out of a finished task is an `Outcome`. Nothing here does I/O, and
+nothing here knows the executor.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, Never, Protocol, Self, TypeAlias, TypeVar, final
+
+import attrs
+from attrs import field, frozen
+from returns.result import Failure as _ResultFailure
+from returns.result import Result
+from returns.result import Success as _ResultSuccess
+from typing_extensions import TypeForm
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from milepost.crash import Crash
+from milepost.effects import Statement
+
+R = TypeVar("R")
+E = TypeVar("E")
+X = TypeVar("X")
+R2 = TypeVar("R2")
+E2 = TypeVar("E2")
+X2 = TypeVar("X2")
+D = TypeVar("D")
+R_co = DefaultTypeVar("R_co", covariant=True, default=Never)
+E_co = DefaultTypeVar("E_co", covariant=True, default=Never)
+X_co = DefaultTypeVar("X_co", covariant=True, default=Never)
+
+
+@final
+@frozen
+class Empty:
+    """Nothing to say: the metadata, execution metadata, result or error of a task that has none."""
+
+
+class FollowUp(Protocol):
+    """What a result must know of a request that it carries."""
+
+    @property
+    def rejects_conflict(self) -> bool: ...
+
+
+class Unchanged(Enum):
+    """Stands where a `Suspended` carries no execution metadata: the last committed one stays."""
+
+    UNCHANGED = "unchanged"
+
+
+class Wake(Enum):
+    """When a `Suspended` resumes, where that is not an instant or a delay."""
+
+    AT_ONCE = "at once"
+    UNTIL_FINISHED = "until finished"
+
+
+class Final(Enum):
+    """Overrides the retry policy: this failure is not retried."""
+
+    FINAL = "final"
+
+
+if TYPE_CHECKING:
+
+    class _Lawful(Generic[R_co, E_co, X_co]):
+        """Plain generics for the checkers: `returns`' own interfaces are invariant and would need a plugin."""
+
+        __slots__ = ()
+
+else:
+    from returns.interfaces.specific.result import ResultLike3
+    from returns.primitives.hkt import SupportsKind3
+
+    class _Lawful(SupportsKind3["TaskValue", R_co, E_co, X_co], ResultLike3[R_co, E_co, X_co]):
+        __slots__ = ()
+
+
+class TaskValue(_Lawful[R_co, E_co, X_co], ABC):
+    """The common base of the four: accept this, return `TaskResult`."""
+
+    __slots__ = ()
+
+    def map(self: TaskValue[R, E, X], function: Callable[[R], R2]) -> TaskResult[R2, E, X]:
+        """Change the result of a Success.
+
+        >>> Success.with_result(2).map(lambda rows: rows * 10).value_or(0)
+        20
+        """
+        match _variant(self):
+            case Success() as success:
+                return Success(function(success.result)).carrying(success)
+            case Failure() | Suspended() | Cancellation() as other:
+                return other.retyped()
+
+    def alt(self: TaskValue[R, E, X], function: Callable[[E], E2]) -> TaskResult[R, E2, X]:
+        """Change the error of a Failure or a Cancellation.
+
+        >>> Failure.with_error("late").alt(str.upper) == Failure.with_error("LATE")
+        True
+        """
+        match _variant(self):
+            case Failure() as failure:
+                return Failure(function(failure.error), failure.retry).carrying(failure)
+            case Cancellation() as cancellation:
+                return Cancellation(function(cancellation.error)).carrying(cancellation)
+            case Success() | Suspended() as other:
+                return other.retyped()
+
+    def bind(
+        self: TaskValue[R, E, X], function: Callable[[R], TaskValue[R2, E2, X2]]
+    ) -> TaskResult[R2, E | E2, X | X2]:
+        """Go on from a Success; its follow-ups and effects come before those of what follows."""
+        match _variant(self):
+            case Success() as success:
+                return _variant(function(success.result)).carrying(success)
+            case Failure() | Suspended() | Cancellation() as other:
+                return other.retyped()
+
+    def lash(
+        self: TaskValue[R, E, X], function: Callable[[E], TaskValue[R2, E2, X2]]
+    ) -> TaskResult[R | R2, E | E2, X | X2]:
+        """Recover from a Failure (not from a Cancellation); its follow-ups and effects come first."""
+        match _variant(self):
+            case Failure() as failure:
+                return _variant(function(failure.error)).carrying(failure)
+            case Success() | Suspended() | Cancellation() as other:
+                return other
+
+    def apply(
+        self: TaskValue[R, E, X], container: TaskValue[Callable[[R], R2], E2, X2]
+    ) -> TaskResult[R2, E | E2, X | X2]:
+        """Call the function that another result holds with the result of this one."""
+        return self.bind(lambda value: container.map(lambda function: function(value)))
+
+    def swap(self: TaskValue[R, E, X]) -> TaskResult[E, R | E, X]:
+        """Exchange Success and Failure; the other two stay, and a Failure's retry hint is dropped."""
+        match _variant(self):
+            case Success() as success:
+                return Failure(success.result).carrying(success)
+            case Failure() as failure:
+                return Success(failure.error).carrying(failure)
+            case Suspended() as suspended:
+                return suspended.retyped()
+            case Cancellation() as cancellation:
+                return Cancellation(cancellation.error).carrying(cancellation)
+
+    def bind_result(self: TaskValue[R, E, X], function: Callable[[R], Result[R2, E2]]) -> TaskResult[R2, E | E2, X]:
+        """`bind` for a function that answers with a `returns.Result`."""
+        return self.bind(lambda value: from_result(function(value)))
+
+    def value_or(self: TaskValue[R, E, X], default: D) -> R | D:
+        """The result of a Success, else `default`."""
+        match _variant(self):
+            case Success(result=result):
+                return result
+            case Failure() | Suspended() | Cancellation():
+                return default
+
+    def to_result(
+        self: TaskValue[R, E, X],
+    ) -> Result[R, Failure[R, E] | Suspended[R, E, X] | Cancellation[R, E]]:
+        """The bridge to `returns`: a Success's result, or whichever of the other three this is."""
+        match _variant(self):
+            case Success() as success:
+                return _ResultSuccess(success.result)
+            case Failure() | Suspended() | Cancellation() as other:
+                return _ResultFailure(other)
+
+    @classmethod
+    def from_value(cls, inner_value: R) -> TaskResult[R, Never]:
+        """A Success (the spelling that `returns` asks for)."""
+        return Success(inner_value)
+
+    @classmethod
+    def from_failure(cls, inner_value: E) -> TaskResult[Never, E]:
+        """A Failure (the spelling that `returns` asks for)."""
+        return Failure(inner_value)
+
+    @classmethod
+    def from_result(cls, inner_value: Result[R, E]) -> TaskResult[R, E]:
+        """The bridge from `returns`."""
+        return from_result(inner_value)
+
+
+def from_result(result: Result[R, E]) -> TaskResult[R, E]:
+    """The bridge from `returns`: its Success becomes ours, its Failure becomes ours.
+
+    >>> from_result(_ResultFailure("no such user")) == Failure.with_error("no such user")
+    True
+    """
+    match result:
+        case _ResultSuccess(value):
+            return Success(value)
+        case _ResultFailure(error):
+            return Failure(error)
+        case _:
+            raise TypeError(f"expected a returns.Result, got {result!r}")
+
+
+@frozen
+class Carrying:
+    """What every result can carry besides its answer, stored with it in one transaction: all or nothing."""
+
+    follow_ups: tuple[FollowUp, ...] = field(default=(), kw_only=True)
+    effects: tuple[Statement, ...] = field(default=(), kw_only=True)
+
+    def then_enqueue(self, *requests: FollowUp) -> Self:
+        """Enqueue `requests` when this result is stored; both exist or neither does."""
+        for request in requests:
+            if request.rejects_conflict:
+                raise ValueError(f"a follow-up cannot use REJECT, it would have nobody to refuse to: {request!r}")
+        return attrs.evolve(self, follow_ups=self.follow_ups + requests)
+
+    def with_effects(self, *statements: Statement) -> Self:
+        """Run `statements` in the transaction that stores this result, in order, exactly once."""
+        return attrs.evolve(self, effects=self.effects + statements)
+
+    def carrying(self, earlier: Carrying) -> Self:
+        """This result with what `earlier` carries put before what it carries itself."""
+        if not earlier.follow_ups and not earlier.effects:
+            return self
+        return attrs.evolve(
+            self, follow_ups=earlier.follow_ups + self.follow_ups, effects=earlier.effects + self.effects
+        )
+
+
+@final
+@frozen
+class Success(TaskValue[R_co, E_co, Never], Carrying, Generic[R_co, E_co]):
+    """Done; the result is stored."""
+
+    result: R_co
+
+    @staticmethod
+    def with_result(result: R) -> Success[R]:
+        """A Success that holds `result`."""
+        return Success(result)
+
+    @staticmethod
+    def with_empty_result() -> Success[Empty]:
+        """A Success with nothing to tell."""
+        return Success(Empty())
+
+    def for_error(self, error: TypeForm[E]) -> Success[R_co, E]:
+        """Name the error type that this task could have answered with."""
+        return Success(self.result, follow_ups=self.follow_ups, effects=self.effects)
+
+    def for_empty_error(self) -> Success[R_co, Empty]:
+        """Short for `for_error(Empty)`."""
+        return self.for_error(Empty)
+
+    def retyped(self) -> Success[R_co]:
+        return Success(self.result, follow_ups=self.follow_ups, effects=self.effects)
+
+
+@final
+@frozen
+class Failure(TaskValue[R_co, E_co, Never], Carrying, Generic[R_co, E_co]):
+    """A typed, expected failure; retried if the task's policy says so."""
+
+    error: E_co
+    retry: timedelta | Final | None = None
+
+    @staticmethod
+    def with_error(error: E) -> Failure[Never, E]:
+        """A Failure that holds `error`."""
+        return Failure(error)
+
+    @staticmethod
+    def with_empty_error() -> Failure[Never, Empty]:
+        """A Failure with nothing to tell."""
+        return Failure(Empty())
+
+    @staticmethod
+    def for_result(result: TypeForm[R]) -> FailureFor[R]:
+        """Name the result type that this task could have answered with; finish with `with_error`."""
+        return FailureFor()
+
+    @staticmethod
+    def for_empty_result() -> FailureFor[Empty]:
+        """Short for `for_result(Empty)`."""
+        return FailureFor()
+
+    def final(self) -> Self:
+        """Whatever the policy says, do not retry."""
+        return attrs.evolve(self, retry=Final.FINAL)
+
+    def retry_after(self, delay: timedelta) -> Self:
+        """Whatever the policy says, retry `delay` from now. Raises ValueError when `delay` is negative."""
+        return attrs.evolve(self, retry=_not_negative(delay, "retry_after"))
+
+    def retyped(self) -> Failure[Never, E_co]:
+        return Failure(self.error, self.retry, follow_ups=self.follow_ups, effects=self.effects)
+
+
+@final
+@frozen
+class FailureFor(Generic[R]):
+    """An unfinished Failure: it lacks its error."""
+
+    def with_error(self, error: E) -> Failure[R, E]:
+        """Finish the Failure with `error`."""
+        return Failure(error)
+
+    def with_empty_error(self) -> Failure[R, Empty]:
+        """Finish the Failure with nothing to tell."""
+        return Failure(Empty())
+
+
+@final
+@frozen
+class Suspended(TaskValue[R_co, E_co, X_co], Carrying, Generic[R_co, E_co, X_co]):
+    """Parked without a slot or a lease, until somebody proceeds it or its own wake-up comes."""
+
+    execution_metadata: X_co | Unchanged = Unchanged.UNCHANGED
+    wake: datetime | timedelta | Wake | None = None
+
+    @staticmethod
+    def with_execution_metadata(execution_metadata: X) -> SuspendedWith[X]:
+        """Commit `execution_metadata` with the suspension; finish with `for_result` and `for_error`."""
+        return SuspendedWith(execution_metadata)
+
+    @staticmethod
+    def for_result(result: TypeForm[R]) -> SuspendedFor[R, Never]:
+        """Name the result type; finish with `for_error`."""
+        return SuspendedFor(Unchanged.UNCHANGED)
+
+    @staticmethod
+    def for_empty_result() -> SuspendedFor[Empty, Never]:
+        """Short for `for_result(Empty)`."""
+        return SuspendedFor(Unchanged.UNCHANGED)
+
+    def until(self, moment: datetime) -> Self:
+        """Resume at `moment`, an aware datetime; a past one means at once. Raises ValueError for a naive one."""
+        if moment.tzinfo is None:
+            raise ValueError(f"until() needs an aware datetime, {moment!r} has no time zone")
+        return attrs.evolve(self, wake=moment)
+
+    def after(self, delay: timedelta) -> Self:
+        """Resume `delay` after the suspension is stored. Raises ValueError when `delay` is negative."""
+        return attrs.evolve(self, wake=_not_negative(delay, "after"))
+
+    def at_once(self) -> Self:
+        """Resume in the next turn, behind what is already due."""
+        return attrs.evolve(self, wake=Wake.AT_ONCE)
+
+    def until_finished(self) -> Self:
+        """Resume once every task that this result enqueues is final."""
+        return attrs.evolve(self, wake=Wake.UNTIL_FINISHED)
+
+    def retyped(self) -> Suspended[Never, Never, X_co]:
+        return Suspended(self.execution_metadata, self.wake, follow_ups=self.follow_ups, effects=self.effects)
+
+
+@final
+@frozen
+class SuspendedWith(Generic[X_co]):
+    """An unfinished Suspended: it lacks its result type and its error type."""
+
+    execution_metadata: X_co
+
+    def for_result(self, result: TypeForm[R]) -> SuspendedFor[R, X_co]:
+        """Name the result type; finish with `for_error`."""
+        return SuspendedFor(self.execution_metadata)
+
+    def for_empty_result(self) -> SuspendedFor[Empty, X_co]:
+        """Short for `for_result(Empty)`."""
+        return SuspendedFor(self.execution_metadata)
+
+
+@final
+@frozen
+class SuspendedFor(Generic[R, X_co]):
+    """An unfinished Suspended: it lacks its error type."""
+
+    execution_metadata: X_co | Unchanged
+
+    def for_error(self, error: TypeForm[E]) -> Suspended[R, E, X_co]:
+        """Finish the Suspended."""
+        return Suspended(self.execution_metadata)
+
+    def for_empty_error(self) -> Suspended[R, Empty, X_co]:
+        """Short for `for_error(Empty)`."""
+        return Suspended(self.execution_metadata)
+
+
+@final
+@frozen
+class Cancellation(TaskValue[R_co, E_co, Never], Carrying, Generic[R_co, E_co]):
+    """The task gave up on purpose; never retried."""
+
+    error: E_co
+
+    @staticmethod
+    def with_error(error: E) -> Cancellation[Never, E]:
+        """A Cancellation that says why."""
+        return Cancellation(error)
+
+    @staticmethod
+    def with_empty_error() -> Cancellation[Never, Empty]:
+        """A Cancellation with nothing to tell."""
+        return Cancellation(Empty())
+
+    @staticmethod
+    def for_result(result: TypeForm[R]) -> CancellationFor[R]:
+        """Name the result type; finish with `with_error`."""
+        return CancellationFor()
+
+    @staticmethod
+    def for_empty_result() -> CancellationFor[Empty]:
+        """Short for `for_result(Empty)`."""
+        return CancellationFor()
+
+    def retyped(self) -> Cancellation[Never, E_co]:
+        return Cancellation(self.error, follow_ups=self.follow_ups, effects=self.effects)
+
+
+@final
+@frozen
+class CancellationFor(Generic[R]):
+    """An unfinished Cancellation: it lacks its error."""
+
+    def with_error(self, error: E) -> Cancellation[R, E]:
+        """Finish the Cancellation with `error`."""
+        return Cancellation(error)
+
+    def with_empty_error(self) -> Cancellation[R, Empty]:
+        """Finish the Cancellation with nothing to tell."""
+        return Cancellation(Empty())
+
+
+TaskResult: TypeAlias = (
+    Success[R_co, E_co] | Suspended[R_co, E_co, X_co] | Failure[R_co, E_co] | Cancellation[R_co, E_co]
+)
+"""What a task returns: `TaskResult[R, E]`, or `TaskResult[R, E, X]` where a Suspended carries execution metadata."""
+
+Outcome: TypeAlias = Success[R_co, E_co] | Failure[R_co, E_co] | Cancellation[R_co, E_co] | Crash
+"""What a reader of a finished task gets. Read back, it carries neither follow-ups nor effects nor retry hints."""
+
+
+def _variant(value: TaskValue[R, E, X]) -> TaskResult[R, E, X]:
+    if isinstance(value, Success | Suspended | Failure | Cancellation):
+        return value
+    raise TypeError(f"expected one of the four task results, got {value!r}; an unfinished builder is not a result")
+
+
+def _not_negative(delay: timedelta, verb: str) -> timedelta:
+    if delay < timedelta(0):
+        raise ValueError(f"{verb}() needs a delay of zero or more, got {delay!r}")
+    return delay

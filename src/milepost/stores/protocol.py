@@ -1,0 +1,239 @@
+"""What a store is: a `Session` (one open transaction, plain synchronous verbs) in an asynchronous shell, the `Store`.
+
+A session speaks `TaskRecord`s, knows no user types and makes no policy decision: changes of state arrive decided, as
+`Transition`s, and are written only if the row is still what the decision was made on. Each promise below is a named
+check in `milepost.testing.check_store`; a store that passes it is a store.
+
+**Who may be claimed** (`claim`). A record is eligible for an order when its name is in `order.names` with a version no
+higher than the one given there, its queue is `order.queue`, and either
+
+- it is *due*: `due_at` is set and not after `now` (pending, retrying, interrupted, or suspended with a wake-up), or
+- it is *expired*: it is running, and its executor has no lease row or one whose `lease_until` is before `now`.
+
+**In which order.** Expired ones first, at most half of the limit, rounded up (of a limit of 1 only when nothing is
+due), so that a task that kills its process cannot starve fresh work; then due ones by priority, highest first, then due
+time, then order of arrival. What is due fills whatever is left of the limit.
+
+**What a claim does** is what `transition(record, Claimed(...))` says, and it is exclusive: two sessions never both get
+a record. It reads no payload, and it never scans past rows that it cannot take: the time for a claim does not grow
+with the number of waiting rows, of other names, of other queues or of rows that fall due later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from enum import Flag, auto
+from typing import Any, Protocol, TypeVar, final
+
+from attrs import frozen
+
+from milepost.effects import Transaction
+from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
+from milepost.lifecycle.transition import Transition
+from milepost.stores.filter import TaskFilter
+
+T = TypeVar("T")
+
+
+@final
+@frozen
+class ClaimOrder:
+    """What an executor can take from one queue: task names with the highest version that it knows, and how many."""
+
+    executor: str
+    queue: str
+    names: Mapping[str, int]
+    limit: int
+
+
+@final
+@frozen
+class Lease:
+    """One living executor process: who it is and until when the others believe it."""
+
+    executor: str
+    host: str
+    pid: int
+    started_at: datetime
+    renewed_at: datetime
+    lease_until: datetime
+
+
+@final
+@frozen
+class Held:
+    """A running task as its owner must know it: whose claim it is now, and whether somebody asked for its end."""
+
+    id: TaskId
+    fence: int
+    token: str
+    cancel_reason: str | None = None
+
+
+@final
+@frozen
+class Report:
+    """Human progress of one run; kept only while `token` still owns the task, and latest wins."""
+
+    id: TaskId
+    token: str
+    fraction: float
+    note: str
+
+
+class Hint(Flag):
+    """What a committed transaction may have changed. Hints may be lost or false: polling alone stays correct."""
+
+    DUE = auto()
+    CANCEL = auto()
+    FINAL = auto()
+
+
+ANY_HINT = Hint.DUE | Hint.CANCEL | Hint.FINAL
+
+
+class Session(Protocol):
+    """One open transaction. Its verbs may be called in any order and see each other's changes; nothing is visible to
+    other sessions before the transaction commits."""
+
+    @property
+    def transaction(self) -> Transaction:
+        """The same transaction as user code may see it."""
+        ...
+
+    def now(self) -> datetime:
+        """The store's clock: aware UTC, never below a time that this store has already given out and stored."""
+        ...
+
+    def insert(self, records: Sequence[TaskRecord]) -> None:
+        """Add new tasks, in order of arrival. Keys are expected to be free (see `holders`); a taken one is an error."""
+        ...
+
+    def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
+        """The live task that holds each (name, key); free ones are absent."""
+        ...
+
+    def claim(self, order: ClaimOrder, *, now: datetime) -> list[TaskRecord]:
+        """Take up to `order.limit` eligible tasks, with their history; see the rules above. Returns them as claimed."""
+        ...
+
+    def queues(self, names: Mapping[str, int]) -> list[str]:
+        """Every queue in which a task of one of `names` waits or runs, sorted."""
+        ...
+
+    def next_due(self, names: Mapping[str, int], queues: Sequence[str]) -> datetime | None:
+        """The earliest due time among what could be claimed for `names` in `queues`; None when nothing waits."""
+        ...
+
+    def write(self, transitions: Sequence[Transition]) -> list[bool]:
+        """Apply each transition, with its history, if the row still has the version of its `before`: state, fence,
+        token, sequence and revision. One answer per transition; False means that nothing of it was written."""
+        ...
+
+    def report(self, reports: Sequence[Report]) -> None:
+        """Keep human progress where the token still owns the running task; no history, no new revision."""
+        ...
+
+    def get(self, ids: Sequence[TaskId]) -> list[TaskRecord]:
+        """The tasks with these ids, in the order asked for; unknown ones are left out."""
+        ...
+
+    def search(self, wanted: TaskFilter, *, limit: int) -> list[TaskRecord]:
+        """Up to `limit` tasks that match, in the filter's order, from its cursor on."""
+        ...
+
+    def count(self, wanted: TaskFilter) -> int:
+        """How many tasks match, whatever the cursor."""
+        ...
+
+    def history(self, id: TaskId) -> list[HistoryEvent]:
+        """The task's recorded changes, oldest first; the enqueueing is told from the row itself. Empty for an unknown id."""
+        ...
+
+    def delete(self, ids: Sequence[TaskId]) -> int:
+        """Remove tasks that are not running, with their history; returns how many."""
+        ...
+
+    def open_lease(self, lease: Lease) -> None:
+        """Announce an executor."""
+        ...
+
+    def renew(self, executor: str, *, now: datetime, lease_until: datetime) -> bool:
+        """Extend a lease; False when there is no such lease any more."""
+        ...
+
+    def close_lease(self, executor: str) -> None:
+        """Forget an executor. Whatever it still owns counts as expired from now on."""
+        ...
+
+    def leases(self) -> list[Lease]:
+        """Every announced executor, by id, the expired ones too."""
+        ...
+
+    def held(self, executor: str) -> list[Held]:
+        """The running tasks that this executor owns, by id."""
+        ...
+
+    def cancel_requests(self, executor: str) -> list[Held]:
+        """Those of `held` whose end somebody asked for."""
+        ...
+
+
+class Watch(Protocol):
+    """A listener for hints: what happened between two waits is not missed."""
+
+    async def wait(self, seconds: float) -> bool:
+        """Return True as soon as one of the watched hints may hold, False after `seconds`."""
+        ...
+
+    def wait_blocking(self, seconds: float) -> bool:
+        """`wait` for a thread without trio."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
+
+
+class Store(Protocol):
+    """A database with tasks in it. Faults of the database are `StoreError`s; then nothing of the call was written,
+    unless the call itself says otherwise."""
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without secrets."""
+        ...
+
+    async def transact(self, function: Callable[[Session], T], *, alone: bool = False) -> T:
+        """Run `function` in a transaction and return its value once it is durable; what it raises rolls it back.
+
+        Runs on the store's own thread and is never abandoned: a call that waits in the queue may be cancelled, one that
+        has started answers with what really happened. Unless `alone`, it may share its transaction with other calls,
+        each under a savepoint of its own.
+        """
+        ...
+
+    def transact_blocking(self, function: Callable[[Session], T], *, alone: bool = False) -> T:
+        """`transact` from any thread, with or without trio."""
+        ...
+
+    async def read(self, function: Callable[[Session], T]) -> T:
+        """Run `function` in a transaction that only reads, beside the writer."""
+        ...
+
+    def read_blocking(self, function: Callable[[Session], T]) -> T:
+        """`read` from any thread."""
+        ...
+
+    def over(self, connection: Any) -> Session:
+        """A session inside the caller's own open transaction. Raises TypeError for a connection of another kind."""
+        ...
+
+    def watch(self, hints: Hint) -> Watch:
+        """Listen for `hints`, from now on."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is under way, then release every thread, connection and file. May be called twice."""
+        ...
