@@ -30,6 +30,7 @@ from attrs import frozen
 
 from milepost.effects import Transaction
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
+from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.transition import Transition
 from milepost.stores.filter import TaskFilter
 
@@ -93,6 +94,15 @@ class Hint(Flag):
 ANY_HINT = Hint.DUE | Hint.CANCEL | Hint.FINAL
 
 
+def hints_of(after: TaskRecord) -> Hint:
+    """What the others may want to know of a record that was just inserted or written."""
+    if after.due_at is not None:
+        return Hint.DUE
+    if after.state is TaskState.RUNNING:
+        return Hint.CANCEL if after.cancel_requested_at is not None else Hint(0)
+    return Hint.FINAL if after.state.is_final or after.state is TaskState.QUARANTINED else Hint(0)
+
+
 class Session(Protocol):
     """One open transaction. Its verbs may be called in any order and see each other's changes; nothing is visible to
     other sessions before the transaction commits."""
@@ -148,7 +158,10 @@ class Session(Protocol):
         ...
 
     def history(self, id: TaskId) -> list[HistoryEvent]:
-        """The task's recorded changes, oldest first; the enqueueing is told from the row itself. Empty for an unknown id."""
+        """The task's recorded changes, oldest first; empty for an unknown id.
+
+        The enqueueing is not stored but told from the row (`enqueued_history`), so that it costs a bulk enqueue nothing.
+        """
         ...
 
     def delete(self, ids: Sequence[TaskId]) -> int:
@@ -205,16 +218,21 @@ class Store(Protocol):
         """Where the store is, without secrets."""
         ...
 
-    async def transact(self, function: Callable[[Session], T], *, alone: bool = False) -> T:
+    async def transact(
+        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+    ) -> T:
         """Run `function` in a transaction and return its value once it is durable; what it raises rolls it back.
 
         Runs on the store's own thread and is never abandoned: a call that waits in the queue may be cancelled, one that
         has started answers with what really happened. Unless `alone`, it may share its transaction with other calls,
-        each under a savepoint of its own.
+        each under a savepoint of its own. A function that takes longer than `within_seconds` is rolled back, its SQL
+        interrupted, and `EffectTimeout` raised.
         """
         ...
 
-    def transact_blocking(self, function: Callable[[Session], T], *, alone: bool = False) -> T:
+    def transact_blocking(
+        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+    ) -> T:
         """`transact` from any thread, with or without trio."""
         ...
 
