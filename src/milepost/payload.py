@@ -25,6 +25,13 @@ _INTEGER_BOUND = 10**_INTEGER_DIGITS_MAX
 _to_text = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+_from_text = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
 @final
 @frozen
 class PayloadRefused:
@@ -71,7 +78,7 @@ def from_json_text(text: str) -> Result[Json, PayloadRefused]:
     '$'
     """
     try:
-        return Success(cast("Json", json.loads(text, parse_constant=_refuse_constant)))
+        return Success(cast("Json", _from_text(text)))
     except (ValueError, TypeError, RecursionError) as error:
         return Failure(PayloadRefused("$", f"not JSON: {error}"))
 
@@ -138,7 +145,3 @@ def _text_faults(text: str, path: str) -> Iterator[PayloadRefused]:
             text.encode()
         except UnicodeEncodeError as error:
             yield PayloadRefused(path, f"text with a lone surrogate at character {error.start}")
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")

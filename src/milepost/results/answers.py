@@ -1,28 +1,32 @@
-"""The four answers that a task can give, as values.
-
-`TaskResult[R, E]` is the closed union of `Success`, `Suspended`, `Failure` and `Cancellation`. Helpers named `with_*`
-take a value, `for_*` only name a type. What comes out of a finished task is an `Outcome`. Nothing here does I/O, and
-nothing here knows the executor.
-"""
+"""The four answers: one algebra on their base, four final classes, and the builders that finish in them."""
 
 from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import TYPE_CHECKING, Generic, Never, Protocol, Self, TypeAlias, TypeVar, final
+from typing import Generic, Never, Self, TypeAlias, TypeVar, final
 
 import attrs
-from attrs import field, frozen
+from attrs import frozen
 from returns.result import Failure as _ResultFailure
 from returns.result import Result
 from returns.result import Success as _ResultSuccess
 from typing_extensions import TypeForm
-from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.crash import Crash
-from milepost.effects import Statement
+from milepost.results.parts import (
+    Carrying,
+    E_co,
+    Empty,
+    Final,
+    Lawful,
+    R_co,
+    Unchanged,
+    Wake,
+    X_co,
+    not_negative,
+)
 
 R = TypeVar("R")
 E = TypeVar("E")
@@ -31,59 +35,9 @@ R2 = TypeVar("R2")
 E2 = TypeVar("E2")
 X2 = TypeVar("X2")
 D = TypeVar("D")
-R_co = DefaultTypeVar("R_co", covariant=True, default=Never)
-E_co = DefaultTypeVar("E_co", covariant=True, default=Never)
-X_co = DefaultTypeVar("X_co", covariant=True, default=Never)
 
 
-@final
-@frozen
-class Empty:
-    """Nothing to say: the metadata, execution metadata, result or error of a task that has none."""
-
-
-class FollowUp(Protocol):
-    """What a result must know of a request that it carries."""
-
-    @property
-    def rejects_conflict(self) -> bool: ...
-
-
-class Unchanged(Enum):
-    """Stands where a `Suspended` carries no execution metadata: the last committed one stays."""
-
-    UNCHANGED = "unchanged"
-
-
-class Wake(Enum):
-    """When a `Suspended` resumes, where that is not an instant or a delay."""
-
-    AT_ONCE = "at once"
-    UNTIL_FINISHED = "until finished"
-
-
-class Final(Enum):
-    """Overrides the retry policy: this failure is not retried."""
-
-    FINAL = "final"
-
-
-if TYPE_CHECKING:
-
-    class _Lawful(Generic[R_co, E_co, X_co]):
-        """Plain generics for the checkers: `returns`' own interfaces are invariant and would need a plugin."""
-
-        __slots__ = ()
-
-else:
-    from returns.interfaces.specific.result import ResultLike3
-    from returns.primitives.hkt import SupportsKind3
-
-    class _Lawful(SupportsKind3["TaskValue", R_co, E_co, X_co], ResultLike3[R_co, E_co, X_co]):
-        __slots__ = ()
-
-
-class TaskValue(_Lawful[R_co, E_co, X_co], ABC):
+class TaskValue(Lawful[R_co, E_co, X_co], ABC):
     """The common base of the four: accept this, return `TaskResult`."""
 
     __slots__ = ()
@@ -205,35 +159,8 @@ def from_result(result: Result[R, E]) -> TaskResult[R, E]:
             raise TypeError(f"expected a returns.Result, got {result!r}")
 
 
-@frozen
-class Carrying:
-    """What every result can carry besides its answer, stored with it in one transaction: all or nothing."""
-
-    follow_ups: tuple[FollowUp, ...] = field(default=(), kw_only=True)
-    effects: tuple[Statement, ...] = field(default=(), kw_only=True)
-
-    def then_enqueue(self, *requests: FollowUp) -> Self:
-        """Enqueue `requests` when this result is stored; both exist or neither does."""
-        for request in requests:
-            if request.rejects_conflict:
-                raise ValueError(f"a follow-up cannot use REJECT, it would have nobody to refuse to: {request!r}")
-        return attrs.evolve(self, follow_ups=self.follow_ups + requests)
-
-    def with_effects(self, *statements: Statement) -> Self:
-        """Run `statements` in the transaction that stores this result, in order, exactly once."""
-        return attrs.evolve(self, effects=self.effects + statements)
-
-    def carrying(self, earlier: Carrying) -> Self:
-        """This result with what `earlier` carries put before what it carries itself."""
-        if not earlier.follow_ups and not earlier.effects:
-            return self
-        return attrs.evolve(
-            self, follow_ups=earlier.follow_ups + self.follow_ups, effects=earlier.effects + self.effects
-        )
-
-
 @final
-@frozen
+@frozen(repr=False)
 class Success(TaskValue[R_co, E_co, Never], Carrying, Generic[R_co, E_co]):
     """Done; the result is stored."""
 
@@ -258,11 +185,12 @@ class Success(TaskValue[R_co, E_co, Never], Carrying, Generic[R_co, E_co]):
         return self.for_error(Empty)
 
     def retyped(self) -> Success[R_co]:
+        """The same answer, for any type in the places that it leaves empty."""
         return Success(self.result, follow_ups=self.follow_ups, effects=self.effects)
 
 
 @final
-@frozen
+@frozen(repr=False)
 class Failure(TaskValue[R_co, E_co, Never], Carrying, Generic[R_co, E_co]):
     """A typed, expected failure; retried if the task's policy says so."""
 
@@ -295,9 +223,10 @@ class Failure(TaskValue[R_co, E_co, Never], Carrying, Generic[R_co, E_co]):
 
     def retry_after(self, delay: timedelta) -> Self:
         """Whatever the policy says, retry `delay` from now. Raises ValueError when `delay` is negative."""
-        return attrs.evolve(self, retry=_not_negative(delay, "retry_after"))
+        return attrs.evolve(self, retry=not_negative(delay, "retry_after"))
 
     def retyped(self) -> Failure[Never, E_co]:
+        """The same answer, for any type in the places that it leaves empty."""
         return Failure(self.error, self.retry, follow_ups=self.follow_ups, effects=self.effects)
 
 
@@ -316,7 +245,7 @@ class FailureFor(Generic[R]):
 
 
 @final
-@frozen
+@frozen(repr=False)
 class Suspended(TaskValue[R_co, E_co, X_co], Carrying, Generic[R_co, E_co, X_co]):
     """Parked without a slot or a lease, until somebody proceeds it or its own wake-up comes."""
 
@@ -346,7 +275,7 @@ class Suspended(TaskValue[R_co, E_co, X_co], Carrying, Generic[R_co, E_co, X_co]
 
     def after(self, delay: timedelta) -> Self:
         """Resume `delay` after the suspension is stored. Raises ValueError when `delay` is negative."""
-        return attrs.evolve(self, wake=_not_negative(delay, "after"))
+        return attrs.evolve(self, wake=not_negative(delay, "after"))
 
     def at_once(self) -> Self:
         """Resume in the next turn, behind what is already due."""
@@ -357,6 +286,7 @@ class Suspended(TaskValue[R_co, E_co, X_co], Carrying, Generic[R_co, E_co, X_co]
         return attrs.evolve(self, wake=Wake.UNTIL_FINISHED)
 
     def retyped(self) -> Suspended[Never, Never, X_co]:
+        """The same answer, for any type in the places that it leaves empty."""
         return Suspended(self.execution_metadata, self.wake, follow_ups=self.follow_ups, effects=self.effects)
 
 
@@ -393,7 +323,7 @@ class SuspendedFor(Generic[R, X_co]):
 
 
 @final
-@frozen
+@frozen(repr=False)
 class Cancellation(TaskValue[R_co, E_co, Never], Carrying, Generic[R_co, E_co]):
     """The task gave up on purpose; never retried."""
 
@@ -420,6 +350,7 @@ class Cancellation(TaskValue[R_co, E_co, Never], Carrying, Generic[R_co, E_co]):
         return CancellationFor()
 
     def retyped(self) -> Cancellation[Never, E_co]:
+        """The same answer, for any type in the places that it leaves empty."""
         return Cancellation(self.error, follow_ups=self.follow_ups, effects=self.effects)
 
 
@@ -450,9 +381,3 @@ def _variant(value: TaskValue[R, E, X]) -> TaskResult[R, E, X]:
     if isinstance(value, Success | Suspended | Failure | Cancellation):
         return value
     raise TypeError(f"expected one of the four task results, got {value!r}; an unfinished builder is not a result")
-
-
-def _not_negative(delay: timedelta, verb: str) -> timedelta:
-    if delay < timedelta(0):
-        raise ValueError(f"{verb}() needs a delay of zero or more, got {delay!r}")
-    return delay

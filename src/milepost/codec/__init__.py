@@ -1,0 +1,79 @@
+"""Between a task's types and canonical JSON: values in, text out, and back, or a refusal that names the path.
+
+Types come from the registered task only, never from names in data. A codec is built once per type, when the task is
+defined; a type that could not make the journey is refused there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar, cast, final
+
+import attrs
+from attrs import frozen
+from cattrs import Converter
+from returns.result import Failure, Result, Success
+
+from milepost.codec.converters import make_converter
+from milepost.codec.faults import locate_decoding, locate_encoding
+from milepost.codec.usable import problem_with
+from milepost.payload import (
+    PAYLOAD_BYTES_MAX,
+    PAYLOAD_DEPTH_MAX,
+    JsonText,
+    PayloadRefused,
+    from_json_text,
+    to_json_text,
+)
+
+T = TypeVar("T")
+
+
+@final
+@frozen(eq=False)
+class TypeCodec(Generic[T]):
+    """Encodes and decodes the values of one type."""
+
+    type: Any
+    converter: Converter = attrs.field(repr=False)
+    bytes_max: int = PAYLOAD_BYTES_MAX
+    depth_max: int = PAYLOAD_DEPTH_MAX
+    _unstructure: Any = attrs.field(init=False, repr=False)
+    _structure: Any = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_unstructure", self.converter.get_unstructure_hook(self.type))
+        object.__setattr__(self, "_structure", self.converter.get_structure_hook(self.type))
+
+    def encode(self, value: object) -> Result[JsonText, PayloadRefused]:
+        """Canonical JSON text of `value`, or where and why it is not a storable value of this type."""
+        try:
+            plain = self._unstructure(value)
+        except Exception:  # a property or a conversion of the user's class may raise anything
+            return Failure(locate_encoding(self.converter, value, self.type))
+        return to_json_text(plain, bytes_max=self.bytes_max, depth_max=self.depth_max)
+
+    def decode(self, text: str) -> Result[T, PayloadRefused]:
+        """The value that `text` holds, or where and why it does not hold one."""
+        match from_json_text(text):
+            case Success(plain):
+                try:
+                    return Success(cast("T", self._structure(plain, self.type)))
+                except Exception:  # a validator of the user's class may raise anything
+                    return Failure(locate_decoding(self.converter, plain, self.type))
+            case refused:
+                return Failure(refused.failure())
+
+
+@final
+@frozen(eq=False)
+class CodecFactory:
+    """Builds the codecs of one task over one converter."""
+
+    converter: Converter = attrs.field(factory=make_converter)
+
+    def codec(self, type: Any) -> TypeCodec[Any]:
+        """The codec of `type`; raises TypeError with the problem when values of it could not make the journey."""
+        problem = problem_with(type)
+        if problem is not None:
+            raise TypeError(problem)
+        return TypeCodec(type, self.converter)

@@ -1,0 +1,456 @@
+"""cattrs converters that change nothing on the way: every value is checked against its declared type, both ways.
+
+cattrs would turn "7" into 7, explode a string into a list and ignore fields it does not know; a store must not. Members
+of a union that JSON cannot tell apart are tagged with `$type`, automatically.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping, Sequence, Set
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Literal, Never, TypeAlias, cast, get_args, get_origin
+from uuid import UUID
+
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+
+from milepost.codec.usable import (
+    LISTS,
+    MAPPINGS,
+    PRIMITIVES,
+    SETS,
+    TUPLES,
+    NoneType,
+    is_class,
+    is_enum,
+    is_json,
+    is_union,
+    runtime_class,
+    unwrapped,
+)
+
+TAG = "$type"
+VALUE = "$value"
+Encode: TypeAlias = Callable[[Any], Any]
+Decode: TypeAlias = Callable[[Any, Any], Any]
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def is_exactly(value: Any, *classes: type) -> bool:
+    """Whether the class of `value` is one of `classes`; says nothing to type checkers: `value` stays Any."""
+    return type(value) in classes
+
+
+def is_a(value: Any, class_: type) -> bool:
+    """`isinstance` that says nothing to type checkers."""
+    return isinstance(value, class_)
+
+
+class WrongValue(ValueError):
+    """A value that is not of its declared type; where it stands is found out later."""
+
+
+def make_converter() -> Converter:
+    """A fresh converter with all of milepost's rules."""
+    converter = Converter(detailed_validation=False, forbid_extra_keys=True)
+    for type_, (encode, decode) in _SCALAR_HOOKS.items():
+        converter.register_unstructure_hook(type_, encode)
+        converter.register_structure_hook(type_, decode)
+    for predicate, encoder, decoder in _FACTORIES:
+        converter.register_unstructure_hook_factory(predicate, encoder)
+        converter.register_structure_hook_factory(predicate, decoder)
+    return converter
+
+
+def encoder_of(converter: Converter, type_: Any) -> Encode:
+    """The hook for `type_`; looked up at each call where a class contains itself and its hook is still being made."""
+    try:
+        return converter.get_unstructure_hook(type_)
+    except RecursionError:
+        return lambda value: converter.unstructure(value, type_)
+
+
+def decoder_of(converter: Converter, type_: Any) -> Decode:
+    """The decoding twin of `encoder_of`."""
+    try:
+        return converter.get_structure_hook(type_)
+    except RecursionError:
+        return lambda value, declared: converter.structure(value, declared)
+
+
+def _exactly(type_: type) -> tuple[Encode, Decode]:
+    def encode(value: Any) -> Any:
+        if type(value) is type_:
+            return value
+        raise _not_a(type_.__name__, value)
+
+    return encode, lambda value, _: encode(value)
+
+
+def _float(value: Any) -> float:
+    if type(value) is float or type(value) is int:
+        return float(value)
+    raise _not_a("float", value)
+
+
+def _through_text(type_: type, to_text: Callable[[Any], str], from_text: Callable[[str], Any]) -> tuple[Encode, Decode]:
+    def encode(value: Any) -> str:
+        if type(value) is type_:
+            return to_text(value)
+        raise _not_a(type_.__name__, value)
+
+    def decode(value: Any, _: Any) -> Any:
+        if type(value) is str:
+            return from_text(value)
+        raise _not_a(f"the text of a {type_.__name__}", value)
+
+    return encode, decode
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise WrongValue(f"{moment.isoformat()} has no time zone: store aware datetimes")
+    return moment
+
+
+def _decimal_text(value: Decimal) -> str:
+    if not value.is_finite():
+        raise WrongValue(f"the Decimal {value} is not a number")
+    return str(value)
+
+
+def _encode_timedelta(value: Any) -> int:
+    if type(value) is timedelta:
+        return value // _MICROSECOND
+    raise _not_a("timedelta", value)
+
+
+def _decode_timedelta(value: Any, _: Any) -> timedelta:
+    if type(value) is int:
+        return timedelta(microseconds=value)
+    raise _not_a("a number of microseconds", value)
+
+
+def json_value(value: Any) -> Any:
+    """`value` itself when it is plain JSON; a tuple or a subclass would come back as something else and is refused."""
+    if value is None or is_exactly(value, *PRIMITIVES):
+        return value
+    if is_exactly(value, list):
+        return [json_value(item) for item in value]
+    if is_exactly(value, dict):
+        return {_exactly_text(key): json_value(item) for key, item in value.items()}
+    raise _not_a("JSON value", value)
+
+
+_SCALAR_HOOKS: Mapping[Any, tuple[Encode, Decode]] = {
+    bool: _exactly(bool),
+    int: _exactly(int),
+    str: _exactly(str),
+    NoneType: _exactly(NoneType),
+    float: (_float, lambda value, _: _float(value)),
+    bytes: _through_text(bytes, lambda b: b64encode(b).decode(), lambda t: b64decode(t, validate=True)),
+    datetime: _through_text(datetime, lambda d: _aware(d).isoformat(), lambda t: _aware(datetime.fromisoformat(t))),
+    date: _through_text(date, date.isoformat, date.fromisoformat),
+    time: _through_text(time, time.isoformat, time.fromisoformat),
+    timedelta: (_encode_timedelta, _decode_timedelta),
+    UUID: _through_text(UUID, str, UUID),
+    Decimal: _through_text(Decimal, _decimal_text, Decimal),
+}
+_exactly_text = _SCALAR_HOOKS[str][0]
+
+
+def _class_encoder(type_: Any, converter: Converter) -> Encode:
+    origin = get_origin(type_) or type_
+    encode_fields = make_dict_unstructure_fn(type_, converter)
+
+    def encode(value: Any) -> Any:
+        if type(value) is origin:
+            return encode_fields(value)
+        raise _not_a(origin.__qualname__, value)
+
+    return encode
+
+
+def _class_decoder(type_: Any, converter: Converter) -> Decode:
+    decode_fields = make_dict_structure_fn(
+        type_, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=False
+    )
+
+    def decode(value: Any, declared: Any) -> Any:
+        if is_exactly(value, dict):
+            return decode_fields(value, declared)
+        raise _not_a(f"object with the fields of {getattr(type_, '__qualname__', type_)}", value)
+
+    return decode
+
+
+def _enum_encoder(type_: Any, converter: Converter) -> Encode:
+    def encode(value: Any) -> Any:
+        if type(value) is type_:
+            return value.value
+        raise _not_a(type_.__qualname__, value)
+
+    return encode
+
+
+def _enum_decoder(type_: Any, converter: Converter) -> Decode:
+    # By exact type and value: an enum of 1 must not accept True or 1.0, which compare equal.
+    members: dict[Any, Enum] = {(type(member.value), member.value): member for member in cast("type[Enum]", type_)}
+
+    def decode(value: Any, _: Any) -> Any:
+        found = members.get((type(value), value)) if is_exactly(value, str, int) else None
+        if found is None:
+            raise WrongValue(f"{value!r} is not a value of {type_.__qualname__}")
+        return found
+
+    return decode
+
+
+def _literal_encoder(type_: Any, converter: Converter) -> Encode:
+    allowed: set[Any] = {(type(value), value) for value in get_args(type_)}
+
+    def encode(value: Any) -> Any:
+        if is_exactly(value, str, int, bool) and (type(value), value) in allowed:
+            return value
+        raise WrongValue(f"{value!r} is not one of {get_args(type_)}")
+
+    return encode
+
+
+def _literal_decoder(type_: Any, converter: Converter) -> Decode:
+    check = _literal_encoder(type_, converter)
+    return lambda value, _: check(value)
+
+
+def _item_type(type_: Any) -> Any:
+    return (get_args(type_) or (Any,))[0]
+
+
+def _list_encoder(type_: Any, converter: Converter) -> Encode:
+    item = encoder_of(converter, _item_type(type_))
+    accepted = (list,) if (get_origin(type_) or type_) is list else (list, tuple)
+
+    def encode(value: Any) -> Any:
+        if is_exactly(value, *accepted):
+            return [item(each) for each in value]
+        raise _not_a("list", value)
+
+    return encode
+
+
+def _list_decoder(type_: Any, converter: Converter) -> Decode:
+    inner = _item_type(type_)
+    item = decoder_of(converter, inner)
+
+    def decode(value: Any, _: Any) -> Any:
+        if is_exactly(value, list):
+            return [item(each, inner) for each in value]
+        raise _not_a("list", value)
+
+    return decode
+
+
+def _tuple_types(type_: Any, length: int) -> Sequence[Any]:
+    arguments = get_args(type_)
+    if not arguments:
+        return (Any,) * length
+    if len(arguments) == 2 and arguments[1] is ...:
+        return (arguments[0],) * length
+    if arguments == ((),):
+        arguments = ()
+    if len(arguments) != length:
+        raise WrongValue(f"expected {len(arguments)} items, got {length}")
+    return arguments
+
+
+def _tuple_encoder(type_: Any, converter: Converter) -> Encode:
+    def encode(value: Any) -> Any:
+        if not is_exactly(value, tuple):
+            raise _not_a("tuple", value)
+        items = value
+        return [converter.unstructure(v, t) for v, t in zip(items, _tuple_types(type_, len(items)), strict=True)]
+
+    return encode
+
+
+def _tuple_decoder(type_: Any, converter: Converter) -> Decode:
+    def decode(value: Any, _: Any) -> Any:
+        if not is_exactly(value, list):
+            raise _not_a("list for a tuple", value)
+        items = value
+        return tuple(converter.structure(v, t) for v, t in zip(items, _tuple_types(type_, len(items)), strict=True))
+
+    return decode
+
+
+def _set_encoder(type_: Any, converter: Converter) -> Encode:
+    item = encoder_of(converter, _item_type(type_))
+
+    def encode(value: Any) -> Any:
+        if is_a(value, Set):
+            # Canonical text needs an order, and what is in the set need not be comparable.
+            return sorted((item(each) for each in value), key=lambda plain: json.dumps(plain))
+        raise _not_a("set", value)
+
+    return encode
+
+
+def _set_decoder(type_: Any, converter: Converter) -> Decode:
+    inner = _item_type(type_)
+    item = decoder_of(converter, inner)
+    build = cast("Callable[[Any], Any]", set if (get_origin(type_) or type_) is set else frozenset)
+
+    def decode(value: Any, _: Any) -> Any:
+        if is_exactly(value, list):
+            return build(item(each, inner) for each in value)
+        raise _not_a("list for a set", value)
+
+    return decode
+
+
+def _mapping_types(type_: Any) -> tuple[Any, Any]:
+    arguments = get_args(type_)
+    return (arguments[0], arguments[1]) if arguments else (str, Any)
+
+
+def _mapping_encoder(type_: Any, converter: Converter) -> Encode:
+    key_type, value_type = _mapping_types(type_)
+    key, item = encoder_of(converter, key_type), encoder_of(converter, value_type)
+
+    def encode(value: Any) -> Any:
+        if is_a(value, Mapping):
+            return {str(key(k)): item(v) for k, v in value.items()}
+        raise _not_a("mapping", value)
+
+    return encode
+
+
+def _mapping_decoder(type_: Any, converter: Converter) -> Decode:
+    key_type, value_type = _mapping_types(type_)
+    item = decoder_of(converter, value_type)
+    plain_key = unwrapped(key_type)
+    numeric = plain_key is int or (is_enum(plain_key) and all(type(m.value) is int for m in plain_key))
+
+    def decode(value: Any, _: Any) -> Any:
+        if not is_exactly(value, dict):
+            raise _not_a("object", value)
+        pairs = value.items()
+        return {converter.structure(int(k) if numeric else k, key_type): item(v, value_type) for k, v in pairs}
+
+    return decode
+
+
+def _split(type_: Any) -> tuple[dict[type, Any], dict[str, Any]]:
+    """A union's members: those that JSON tells apart, by class, and those that need a tag, by tag."""
+    members = {runtime_class(member): member for member in get_args(type_)}
+    others = [cls for cls in members if cls not in (NoneType, *PRIMITIVES, list)]
+    if len(members) - (NoneType in members) == 1 or others == [dict]:
+        return members, {}
+    return (
+        {cls: m for cls, m in members.items() if cls not in others},
+        {cls.__name__: members[cls] for cls in others},
+    )
+
+
+def _union_encoder(type_: Any, converter: Converter) -> Encode:
+    plain, tagged = _split(type_)
+    hooks = {cls: encoder_of(converter, member) for cls, member in plain.items()}
+    if float in hooks:
+        hooks.setdefault(int, hooks[float])
+    tags = {runtime_class(member): (tag, member) for tag, member in tagged.items()}
+
+    def encode(value: Any) -> Any:
+        hook = hooks.get(value.__class__)
+        if hook is not None:
+            return hook(value)
+        if type(value) not in tags:
+            # What is left are values whose class is not the declared one: of a Mapping, of a Set, or wrong ones.
+            if len(hooks) - (NoneType in hooks) == 1 and not tags:
+                return next(h for cls, h in hooks.items() if cls is not NoneType)(value)
+            raise _not_a(str(type_), value)
+        tag, member = tags[type(value)]
+        encoded = converter.unstructure(value, member)
+        return {TAG: tag, **encoded} if is_class(member) else {TAG: tag, VALUE: encoded}
+
+    return encode
+
+
+def _union_decoder(type_: Any, converter: Converter) -> Decode:
+    plain, tagged = _split(type_)
+    alone = [member for cls, member in plain.items() if cls is not NoneType] if not tagged else []
+
+    def decode(value: Any, _: Any) -> Any:
+        if value is None and NoneType in plain:
+            return None
+        if len(alone) == 1:
+            return converter.structure(value, alone[0])
+        if value.__class__ in plain:
+            return converter.structure(value, plain[value.__class__])
+        if is_exactly(value, int) and float in plain:
+            return _float(value)
+        tag, rest = _untagged(value, type_)
+        if tag not in tagged:
+            raise WrongValue(f"the type {tag!r} is none of {sorted(tagged)}")
+        return converter.structure(rest if is_class(tagged[tag]) else rest[VALUE], tagged[tag])
+
+    return decode
+
+
+def _untagged(value: Any, union: Any) -> tuple[Any, dict[str, Any]]:
+    if not is_exactly(value, dict) or TAG not in value:
+        raise _not_a(f"one of {union}", value)
+    fields = dict(value)
+    return fields.pop(TAG), fields
+
+
+def _never_encoder(type_: Any, converter: Converter) -> Encode:
+    def encode(value: Any) -> Any:
+        raise _not_a("nothing, the task declares none", value)
+
+    return encode
+
+
+def _never_decoder(type_: Any, converter: Converter) -> Decode:
+    refuse = _never_encoder(type_, converter)
+    return lambda value, _: refuse(value)
+
+
+def _json_encoder(type_: Any, converter: Converter) -> Encode:
+    return json_value
+
+
+def _json_decoder(type_: Any, converter: Converter) -> Decode:
+    return lambda value, _: value
+
+
+def _origin_in(origins: tuple[Any, ...]) -> Callable[[Any], bool]:
+    return lambda type_: (get_origin(type_) or type_) in origins
+
+
+# Registered in this order; cattrs asks the last registered first.
+_FACTORIES: tuple[tuple[Callable[[Any], bool], Any, Any], ...] = (
+    (is_class, _class_encoder, _class_decoder),
+    (is_enum, _enum_encoder, _enum_decoder),
+    (lambda type_: get_origin(type_) is Literal, _literal_encoder, _literal_decoder),
+    (_origin_in(LISTS), _list_encoder, _list_decoder),
+    (_origin_in(TUPLES), _tuple_encoder, _tuple_decoder),
+    (_origin_in(SETS), _set_encoder, _set_decoder),
+    (_origin_in(MAPPINGS), _mapping_encoder, _mapping_decoder),
+    (is_union, _union_encoder, _union_decoder),
+    (is_json, _json_encoder, _json_decoder),
+    (lambda type_: type_ is Never, _never_encoder, _never_decoder),
+)
+
+
+def _not_a(expected: str, value: object) -> WrongValue:
+    return WrongValue(f"expected {expected}, got {type(value).__name__} {_short(value)}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

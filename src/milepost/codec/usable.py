@@ -1,0 +1,204 @@
+"""Which types can make the journey to JSON and back unchanged, decided from the types alone.
+
+Comes into play when a task is defined; what goes out is a sentence naming the problem, or None.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterator, Mapping, Sequence, Set
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import (
+    Annotated,
+    Any,
+    ForwardRef,
+    Literal,
+    Never,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+from uuid import UUID
+
+import attrs
+
+NoneType = type(None)
+PRIMITIVES: tuple[Any, ...] = (bool, int, float, str)
+SCALARS: tuple[Any, ...] = (bytes, datetime, date, time, timedelta, UUID, Decimal)
+ANYTHING: tuple[Any, ...] = (Any, object)
+LISTS: tuple[Any, ...] = (list, Sequence)
+TUPLES: tuple[Any, ...] = (tuple,)
+SETS: tuple[Any, ...] = (set, frozenset, Set)
+MAPPINGS: tuple[Any, ...] = (dict, Mapping)
+_INSTEAD = "a scalar, a list, a tuple or a mapping"
+_KEYS: tuple[Any, ...] = (str, int, UUID)
+
+
+def problem_with(type_: Any, path: str = "") -> str | None:
+    """Why values of `type_` could not be stored and read back unchanged, or None when they can.
+
+    >>> problem_with(dict[str, list[datetime]])
+    >>> problem_with(complex)
+    'complex cannot be stored as JSON: use an attrs class, a scalar, a list, a tuple or a mapping'
+    """
+    return next(_problems(type_, path, frozenset()), None)
+
+
+def is_union(type_: Any) -> bool:
+    """Whether this is `A | B` in either spelling."""
+    return get_origin(type_) in (Union, types.UnionType)
+
+
+def is_class(type_: Any) -> bool:
+    """Whether this is an attrs class or a dataclass, parametrised or not."""
+    origin = get_origin(type_) or type_
+    return isinstance(origin, type) and (attrs.has(origin) or dataclasses.is_dataclass(origin))
+
+
+def is_enum(type_: Any) -> bool:
+    """Whether this is an enumeration."""
+    return isinstance(type_, type) and issubclass(type_, Enum)
+
+
+def is_json(type_: Any) -> bool:
+    """Whether this stands for any JSON value (a forward reference is the inside of the recursive alias `Json`)."""
+    return type_ in ANYTHING or (isinstance(type_, ForwardRef) and type_.__forward_arg__ == "Json")
+
+
+def unwrapped(type_: Any) -> Any:
+    """Without NewType, Annotated and named aliases."""
+    while True:
+        if get_origin(type_) is Annotated:
+            type_ = get_args(type_)[0]
+        elif hasattr(type_, "__supertype__"):
+            type_ = type_.__supertype__
+        elif type(type_).__name__ == "TypeAliasType":
+            type_ = type_.__value__
+        else:
+            return type_
+
+
+def fields_of(type_: Any) -> dict[str, Any]:
+    """The stored fields of an attrs class or dataclass with their types; NameError where one cannot be resolved."""
+    origin = get_origin(type_) or type_
+    given: dict[Any, Any] = dict(zip(getattr(origin, "__parameters__", ()), get_args(type_), strict=False))
+    if attrs.has(origin):
+        if any(isinstance(f.type, str) for f in attrs.fields(origin)):
+            attrs.resolve_types(origin)
+        found = {f.name: f.type for f in attrs.fields(origin) if f.init}
+    else:
+        hints = get_type_hints(origin, include_extras=True)
+        found = {f.name: hints[f.name] for f in dataclasses.fields(origin) if f.init}
+    return {
+        name: given.get(getattr(t, "__name__", ""), t) if isinstance(t, TypeVar) else t for name, t in found.items()
+    }
+
+
+def resolve_classes(type_: Any, names: Mapping[str, Any]) -> None:
+    """Resolve the text annotations of every attrs class in `type_` with the help of `names`, where they need it."""
+    pending, seen = [type_], set[Any]()
+    while pending:
+        each = unwrapped(pending.pop())
+        pending.extend(a for a in get_args(each) if a not in seen)
+        origin = get_origin(each) or each
+        if not isinstance(origin, type) or not attrs.has(origin) or origin in seen:
+            continue
+        seen.add(origin)
+        if any(isinstance(f.type, str) for f in attrs.fields(origin)):
+            try:
+                attrs.resolve_types(origin, localns=dict(names))
+            except NameError:
+                continue  # told with its place by `problem_with`
+        pending.extend(f.type for f in attrs.fields(origin))
+
+
+def runtime_class(type_: Any) -> type[Any]:
+    """The class that values of a union's member have."""
+    type_ = unwrapped(type_)
+    if get_origin(type_) is Literal:
+        return cast("type[Any]", get_args(type_)[0].__class__)
+    origin = get_origin(type_) or type_
+    if origin in LISTS:
+        return list
+    if origin in MAPPINGS:
+        return dict
+    return NoneType if origin is None else cast("type[Any]", origin)
+
+
+def _problems(type_: Any, path: str, seen: frozenset[Any]) -> Iterator[str]:
+    type_ = unwrapped(type_)
+    origin, arguments = get_origin(type_), get_args(type_)
+    bare = origin or type_
+    if type_ in (None, NoneType, Never) or is_json(type_) or type_ in PRIMITIVES or type_ in SCALARS or type_ in seen:
+        return
+    if is_union(type_):
+        yield from _union_problems(arguments, path, seen)
+    elif is_enum(type_):
+        if not all(isinstance(member.value, str | int) for member in type_):
+            yield _say(path, f"the enum {type_.__name__} has values that are neither text nor integers")
+    elif origin is Literal:
+        if not all(isinstance(value, str | int | bool) for value in arguments):
+            yield _say(path, f"{type_} holds values that are neither text, integers nor booleans")
+    elif is_class(type_) or is_typeddict(bare):
+        yield from _field_problems(type_, path, seen | {type_})
+    elif bare in MAPPINGS:
+        yield from _mapping_problems(arguments, path, seen)
+    elif bare in LISTS or bare in TUPLES or bare in SETS:
+        for argument in arguments:
+            if argument is not ...:
+                yield from _problems(argument, f"{path}[]", seen)
+    elif isinstance(type_, TypeVar):
+        yield _say(path, f"the type variable {type_} stands for no type yet: write a concrete one")
+    else:
+        name = getattr(type_, "__qualname__", repr(type_))
+        yield _say(
+            path,
+            f"{name} cannot be stored as JSON: use an attrs class, {_INSTEAD}",
+        )
+
+
+def _union_problems(members: tuple[Any, ...], path: str, seen: frozenset[Any]) -> Iterator[str]:
+    names: dict[str, Any] = {}
+    for member in members:
+        yield from _problems(member, path, seen)
+        name = runtime_class(member).__name__
+        if name in names:
+            yield _say(path, f"the members {names[name]} and {member} of a union cannot be told apart: both are {name}")
+        names[name] = member
+
+
+def _field_problems(type_: Any, path: str, seen: frozenset[Any]) -> Iterator[str]:
+    name = getattr(get_origin(type_) or type_, "__qualname__", str(type_))
+    try:
+        fields = get_type_hints(type_) if is_typeddict(type_) else fields_of(type_)
+    except NameError as error:
+        yield _say(
+            path, f"a field of {name} has an annotation that cannot be resolved ({error}): import the name it uses"
+        )
+        return
+    for field_name, field_type in fields.items():
+        where = f"{path}.{field_name}" if path else f"{name}.{field_name}"
+        if field_type is None and attrs.has(type_) and getattr(attrs.fields(type_), field_name).type is None:
+            yield _say(where, "has no annotation: write its type")
+        else:
+            yield from _problems(field_type, where, seen)
+
+
+def _mapping_problems(arguments: tuple[Any, ...], path: str, seen: frozenset[Any]) -> Iterator[str]:
+    if not arguments:
+        return
+    key = unwrapped(arguments[0])
+    if key not in _KEYS and not is_enum(key) and not is_json(key):
+        yield _say(path, f"{key} cannot be the key of a stored mapping: use str, int, UUID or an enum")
+    yield from _problems(arguments[1], f"{path}[]", seen)
+
+
+def _say(path: str, problem: str) -> str:
+    return f"{path}: {problem}" if path else problem

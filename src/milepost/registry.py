@@ -1,0 +1,38 @@
+"""Name -> task, explicit: an executor runs what it is given and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import final
+
+from attrs import frozen
+
+from milepost.errors import TaskDefinitionError
+from milepost.tasks import AnyTask, Task
+
+
+@final
+@frozen
+class Registry:
+    """The tasks of one executor or program, by name."""
+
+    tasks: Mapping[str, AnyTask]
+
+    @classmethod
+    def of(cls, tasks: Iterable[AnyTask]) -> Registry:
+        """Raises `TaskDefinitionError` when two tasks share a name, or when something is not a task."""
+        found: dict[str, AnyTask] = {}
+        for task in tasks:
+            if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TaskDefinitionError(f"{task!r} is not a task: decorate the function with @task")
+            if found.setdefault(task.name, task) is not task:
+                raise TaskDefinitionError(
+                    f"two tasks have the name {task.name!r}, and a stored row would not know which one is meant: "
+                    "give one of them another name=..."
+                )
+        return cls(found)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Each name with the highest version that can be run."""
+        return {name: task.version for name, task in self.tasks.items()}

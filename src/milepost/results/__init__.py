@@ -1,0 +1,43 @@
+"""The four answers that a task can give, as values.
+
+`TaskResult[R, E]` is the closed union of `Success`, `Suspended`, `Failure` and `Cancellation`. Helpers named `with_*`
+take a value, `for_*` only name a type. What comes out of a finished task is an `Outcome`. Nothing here does I/O, and
+nothing here knows the executor. Read `answers`; `parts` has what they are made of.
+"""
+
+from milepost.results.answers import (
+    Cancellation,
+    CancellationFor,
+    Failure,
+    FailureFor,
+    Outcome,
+    Success,
+    Suspended,
+    SuspendedFor,
+    SuspendedWith,
+    TaskResult,
+    TaskValue,
+    from_result,
+)
+from milepost.results.parts import Carrying, Empty, Final, FollowUp, Unchanged, Wake
+
+__all__ = [
+    "Cancellation",
+    "CancellationFor",
+    "Carrying",
+    "Empty",
+    "Failure",
+    "FailureFor",
+    "Final",
+    "FollowUp",
+    "Outcome",
+    "Success",
+    "Suspended",
+    "SuspendedFor",
+    "SuspendedWith",
+    "TaskResult",
+    "TaskValue",
+    "Unchanged",
+    "Wake",
+    "from_result",
+]

@@ -1,0 +1,223 @@
+"""The decorator that makes a typed function a `Task`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Coroutine, Mapping
+from types import FrameType
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
+
+from milepost.errors import TaskDefinitionError
+from milepost.lifecycle.record import Audit
+from milepost.lifecycle.retry import Retry
+from milepost.lifecycle.transition import Policy
+from milepost.results import TaskValue
+from milepost.tasks.definition import (
+    AnyTask,
+    AsyncTask,
+    BlockingTask,
+    CommittingTask,
+    PureTask,
+    TaskShape,
+    Upgrade,
+    checked_name,
+    checked_priority,
+)
+from milepost.tasks.execution import BlockingExecution, Execution
+from milepost.tasks.signature import TaskSignature, read_signature
+
+M = TypeVar("M")
+X = TypeVar("X")
+R = TypeVar("R")
+E = TypeVar("E")
+S = TypeVar("S")
+T = TypeVar("T")
+_Coroutine: TypeAlias = Coroutine[Any, Any, T]
+
+
+class TaskDecorator(Protocol):
+    """What `task(...)` gives: tells the shape from the function."""
+
+    @overload
+    def __call__(self, function: Callable[[M, X], _Coroutine[TaskValue[R, E, S]]], /) -> AsyncTask[M, X, R, E, S]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[M, X, Execution[X]], _Coroutine[TaskValue[R, E, S]]], /
+    ) -> CommittingTask[M, X, R, E, S]: ...
+    @overload
+    def __call__(self, function: Callable[[M, X], TaskValue[R, E, S]], /) -> PureTask[M, X, R, E, S]: ...
+
+
+class BlockingDecorator(Protocol):
+    """What `task(blocking=True)` gives."""
+
+    @overload
+    def __call__(self, function: Callable[[M, X], TaskValue[R, E, S]], /) -> PureTask[M, X, R, E, S]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[M, X, BlockingExecution[X]], TaskValue[R, E, S]], /
+    ) -> BlockingTask[M, X, R, E, S]: ...
+
+
+class CpuBoundDecorator(Protocol):
+    """What `task(cpu_bound=True)` gives: a worker process has no execution to commit with."""
+
+    def __call__(self, function: Callable[[M, X], TaskValue[R, E, S]], /) -> PureTask[M, X, R, E, S]:
+        """Make the function a task."""
+        ...
+
+
+@overload
+def task(function: Callable[[M, X], _Coroutine[TaskValue[R, E, S]]], /) -> AsyncTask[M, X, R, E, S]: ...
+@overload
+def task(
+    function: Callable[[M, X, Execution[X]], _Coroutine[TaskValue[R, E, S]]], /
+) -> CommittingTask[M, X, R, E, S]: ...
+@overload
+def task(function: Callable[[M, X], TaskValue[R, E, S]], /) -> PureTask[M, X, R, E, S]: ...
+@overload
+def task(
+    *,
+    blocking: Literal[True],
+    name: str | None = ...,
+    version: int = ...,
+    upgrades: Mapping[int, Upgrade] | None = ...,
+    retry: Retry | None = ...,
+    timeout_seconds: float | None = ...,
+    deadline_seconds: float | None = ...,
+    queue: str = ...,
+    priority: int = ...,
+    audit: Audit = ...,
+) -> BlockingDecorator: ...
+@overload
+def task(
+    *,
+    cpu_bound: Literal[True],
+    name: str | None = ...,
+    version: int = ...,
+    upgrades: Mapping[int, Upgrade] | None = ...,
+    retry: Retry | None = ...,
+    timeout_seconds: float | None = ...,
+    deadline_seconds: float | None = ...,
+    queue: str = ...,
+    priority: int = ...,
+    audit: Audit = ...,
+) -> CpuBoundDecorator: ...
+@overload
+def task(
+    *,
+    name: str | None = ...,
+    version: int = ...,
+    upgrades: Mapping[int, Upgrade] | None = ...,
+    retry: Retry | None = ...,
+    timeout_seconds: float | None = ...,
+    deadline_seconds: float | None = ...,
+    queue: str = ...,
+    priority: int = ...,
+    audit: Audit = ...,
+) -> TaskDecorator: ...
+def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a typed function a background task; works as `@task` and as `@task(...)`.
+
+    The function takes `(metadata, execution_metadata)` and, if it is an `async def` or `blocking=True`, optionally its
+    execution; it returns `TaskResult[R, E]`. Everything about its annotations is checked here: what could not work
+    raises `TaskDefinitionError` with the fix. `name` is stored in rows (default: the function's name), so renaming is
+    a schema change. A plain `def` is called inline; `blocking=True` runs it on a worker thread, `cpu_bound=True` in a
+    worker process (extra `cpu`; the function must be importable). `timeout_seconds` bounds one attempt,
+    `deadline_seconds` the whole task from its enqueueing.
+    """
+    names = _locals_of(inspect.currentframe())
+    if function is not None:
+        return _define(function, names)
+
+    def decorate(function: Callable[..., Any]) -> AnyTask:
+        return _define(function, {**names, **_locals_of(inspect.currentframe())}, **options)
+
+    return decorate
+
+
+def _locals_of(frame: FrameType | None) -> Mapping[str, Any]:
+    """The locals of whoever called the function of `frame`: annotations may name what only that frame knows."""
+    return {} if frame is None or frame.f_back is None else frame.f_back.f_locals
+
+
+def _define(
+    function: Callable[..., Any],
+    names: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    version: int = 1,
+    upgrades: Mapping[int, Upgrade] | None = None,
+    retry: Retry | None = None,
+    timeout_seconds: float | None = None,
+    deadline_seconds: float | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    blocking: bool = False,
+    cpu_bound: bool = False,
+    audit: Audit = Audit.TRANSITIONS,
+) -> AnyTask:
+    if not callable(function):
+        raise TaskDefinitionError(
+            f"@task is for functions, got {function!r}; options are given by name: @task(name=...)"
+        )
+    signature = read_signature(function, blocking=blocking or cpu_bound, names=names)
+    kept = dict(upgrades or {})
+    _check_versions(version, kept)
+    return _class_of(signature)(
+        function,
+        checked_name(_default_name(function) if name is None else name, "name of a task"),
+        signature.types,
+        signature.codec,
+        _shape_of(signature, blocking=blocking, cpu_bound=cpu_bound),
+        signature.takes_execution,
+        version=version,
+        upgrades=kept,
+        policy=Policy() if retry is None else Policy(retry),
+        timeout_seconds=_checked_seconds(timeout_seconds, "timeout_seconds"),
+        deadline_seconds=_checked_seconds(deadline_seconds, "deadline_seconds"),
+        queue=checked_name(queue, "queue"),
+        priority=checked_priority(priority),
+        audit=audit,
+    )
+
+
+def _class_of(signature: TaskSignature) -> Callable[..., AnyTask]:
+    if signature.is_async:
+        return CommittingTask if signature.takes_execution else AsyncTask
+    return BlockingTask if signature.takes_execution else PureTask
+
+
+def _shape_of(signature: TaskSignature, *, blocking: bool, cpu_bound: bool) -> TaskShape:
+    if cpu_bound:
+        if signature.takes_execution:
+            raise TaskDefinitionError("a cpu_bound task runs in another process and cannot take an execution")
+        return TaskShape.CPU_BOUND
+    if blocking:
+        return TaskShape.BLOCKING
+    return TaskShape.ASYNC if signature.is_async else TaskShape.PURE
+
+
+def _default_name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if isinstance(function, functools.partial) or not isinstance(name, str) or name == "<lambda>":
+        raise TaskDefinitionError(f"{function!r} has no name of its own: write @task(name=...)")
+    return name
+
+
+def _check_versions(version: int, upgrades: Mapping[int, Upgrade]) -> None:
+    if type(version) is not int or not 1 <= version < 2**31:
+        raise TaskDefinitionError(f"version is an integer from 1, got {version!r}")
+    if upgrades and sorted(upgrades) != list(range(min(upgrades), version)):
+        raise TaskDefinitionError(
+            f"upgrades must lead without a gap to version {version}, one function for each version before it; "
+            f"got upgrades from {sorted(upgrades)}"
+        )
+
+
+def _checked_seconds(seconds: float | None, what: str) -> float | None:
+    if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
+        raise TaskDefinitionError(f"{what} must be above 0, got {seconds!r}")
+    return seconds

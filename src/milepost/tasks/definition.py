@@ -1,0 +1,322 @@
+"""A `Task` is a function with its types, name and policies; a `TaskRequest` is a task with what it is asked to do.
+
+Both are frozen values. Calling a task calls the function exactly as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Generic, Self, TypeAlias, TypeVar, final
+
+import attrs
+from attrs import field, frozen
+from returns.result import Failure, Result, Success
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from milepost.codec import TypeCodec
+from milepost.errors import TaskDefinitionError
+from milepost.ids import new_id
+from milepost.lifecycle.draft import Draft, OnConflict
+from milepost.lifecycle.record import Audit, TaskId
+from milepost.lifecycle.retry import Retry
+from milepost.lifecycle.transition import Policy
+from milepost.payload import Json, PayloadRefused, from_json_text, to_json_text
+from milepost.results import TaskResult
+from milepost.tasks.execution import BlockingExecution, Execution
+
+M_con = DefaultTypeVar("M_con", contravariant=True, default=Any)
+X_inv = DefaultTypeVar("X_inv", default=Any)
+R_co = DefaultTypeVar("R_co", covariant=True, default=Any)
+E_co = DefaultTypeVar("E_co", covariant=True, default=Any)
+S_co = DefaultTypeVar("S_co", covariant=True, default=Any)
+T = TypeVar("T")
+
+Upgrade: TypeAlias = Callable[[Json, Json], tuple[Json, Json]]
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+_KEY_CHARACTERS_MAX = 200
+
+
+class TaskShape(Enum):
+    """How the function is called."""
+
+    PURE = "pure"
+    ASYNC = "async"
+    BLOCKING = "blocking"
+    CPU_BOUND = "cpu bound"
+
+
+class _Missing(Enum):
+    MISSING = "missing"
+
+
+@final
+@frozen
+class TaskTypes:
+    """The four types of a task, as its annotations say."""
+
+    metadata: Any
+    execution_metadata: Any
+    result: Any
+    error: Any
+
+
+@final
+@frozen(eq=False)
+class TaskCodec:
+    """The four codecs of a task."""
+
+    metadata: TypeCodec[Any]
+    execution_metadata: TypeCodec[Any]
+    result: TypeCodec[Any]
+    error: TypeCodec[Any]
+
+
+@frozen(eq=False, repr=False)
+class Task(Generic[M_con, X_inv, R_co, E_co]):
+    """A registered-by-name, typed background task; made by the decorator `task`."""
+
+    function: Callable[..., Any]
+    name: str
+    types: TaskTypes
+    codec: TaskCodec
+    shape: TaskShape
+    takes_execution: bool
+    version: int = 1
+    upgrades: Mapping[int, Upgrade] = field(factory=dict[int, Upgrade])
+    policy: Policy = field(factory=Policy)
+    timeout_seconds: float | None = None
+    deadline_seconds: float | None = None
+    queue: str = "default"
+    priority: int = 0
+    audit: Audit = Audit.TRANSITIONS
+
+    def with_metadata(self, metadata: M_con) -> TaskRequest[M_con, X_inv, R_co, E_co]:
+        """A request for this task; nothing happens before it is enqueued."""
+        return TaskRequest(self, metadata)
+
+    @property
+    def retry(self) -> Retry:
+        """When a failed attempt is tried again."""
+        return self.policy.retry
+
+    def decode(self, version: int, metadata: str, execution_metadata: str) -> Result[tuple[Any, Any], PayloadRefused]:
+        """The typed metadata and execution metadata of a stored row, upgraded from its version to this one."""
+        if version != self.version:
+            match self._upgraded(version, metadata, execution_metadata):
+                case Success((metadata, execution_metadata)):
+                    pass
+                case refused:
+                    return Failure(refused.failure())
+        decoded = self.codec.metadata.decode(metadata)
+        match decoded, self.codec.execution_metadata.decode(execution_metadata):
+            case Success(m), Success(x):
+                return Success((m, x))
+            case Failure(refusal), _:
+                return Failure(PayloadRefused(f"metadata {refusal.path}", refusal.reason))
+            case _, Failure(refusal):
+                return Failure(PayloadRefused(f"execution metadata {refusal.path}", refusal.reason))
+            case impossible:
+                raise TypeError(impossible)
+
+    def _upgraded(
+        self, version: int, metadata: str, execution_metadata: str
+    ) -> Result[tuple[str, str], PayloadRefused]:
+        try:
+            m, x = from_json_text(metadata).unwrap(), from_json_text(execution_metadata).unwrap()
+            for step in range(version, self.version):
+                m, x = self.upgrades[step](m, x)
+            return Success((to_json_text(m).unwrap(), to_json_text(x).unwrap()))
+        except KeyError as error:
+            return Failure(
+                PayloadRefused("$", f"stored as version {version} and {self.name!r} has no upgrade from {error}")
+            )
+        except Exception as error:  # the upgrade is user code: what it raises makes this one row undecodable
+            return Failure(
+                PayloadRefused("$", f"the upgrade from version {version} failed: {type(error).__name__}: {error}")
+            )
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name!r} version {self.version}, {self.shape.value}>"
+
+
+AnyTask: TypeAlias = "Task[Any, Any, Any, Any]"
+
+
+@final
+@frozen(repr=False)
+class PureTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co, S_co]):
+    """A `def` of two parameters."""
+
+    def __call__(self, metadata: M_con, execution_metadata: X_inv, /) -> TaskResult[R_co, E_co, S_co]:
+        """Call the function."""
+        result: TaskResult[R_co, E_co, S_co] = self.function(metadata, execution_metadata)
+        return result
+
+
+@final
+@frozen(repr=False)
+class AsyncTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co, S_co]):
+    """An `async def` of two parameters."""
+
+    async def __call__(self, metadata: M_con, execution_metadata: X_inv, /) -> TaskResult[R_co, E_co, S_co]:
+        """Call the function."""
+        result: TaskResult[R_co, E_co, S_co] = await self.function(metadata, execution_metadata)
+        return result
+
+
+@final
+@frozen(repr=False)
+class CommittingTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co, S_co]):
+    """An `async def` that also takes its execution."""
+
+    async def __call__(
+        self, metadata: M_con, execution_metadata: X_inv, execution: Execution[X_inv], /
+    ) -> TaskResult[R_co, E_co, S_co]:
+        """Call the function."""
+        result: TaskResult[R_co, E_co, S_co] = await self.function(metadata, execution_metadata, execution)
+        return result
+
+
+@final
+@frozen(repr=False)
+class BlockingTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co, S_co]):
+    """A blocking `def` that also takes its execution."""
+
+    def __call__(
+        self, metadata: M_con, execution_metadata: X_inv, execution: BlockingExecution[X_inv], /
+    ) -> TaskResult[R_co, E_co, S_co]:
+        """Call the function."""
+        result: TaskResult[R_co, E_co, S_co] = self.function(metadata, execution_metadata, execution)
+        return result
+
+
+@final
+@frozen
+class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
+    """A task and what it is asked to do; each method gives a changed copy."""
+
+    task: Task[Any, X_inv, R_co, E_co]
+    metadata: object
+    execution_metadata: X_inv | _Missing = _Missing.MISSING
+    key: str | None = None
+    on_conflict: OnConflict = OnConflict.KEEP
+    correlation: str | None = None
+    priority: int | None = None
+    queue: str | None = None
+    audit: Audit | None = None
+    start: datetime | timedelta | None = None
+
+    @property
+    def rejects_conflict(self) -> bool:
+        """Whether a taken key would be refused; such a request cannot be a follow-up."""
+        return self.on_conflict is OnConflict.REJECT
+
+    def with_execution_metadata(self, execution_metadata: X_inv) -> Self:
+        """Start from `execution_metadata` instead of the execution metadata's defaults."""
+        return attrs.evolve(self, execution_metadata=execution_metadata)
+
+    def with_key(self, key: str, on_conflict: OnConflict = OnConflict.KEEP) -> Self:
+        """At most one live task per (name, key): KEEP the live one, REPLACE it unless it runs, or REJECT this one."""
+        if not 1 <= len(key) <= _KEY_CHARACTERS_MAX or "\0" in key or not _encodable(key):
+            raise TaskDefinitionError(f"a key is 1 to {_KEY_CHARACTERS_MAX} characters of text, got {key[:220]!r}")
+        return attrs.evolve(self, key=key, on_conflict=on_conflict)
+
+    def with_priority(self, priority: int) -> Self:
+        """Higher runs first within its queue; the default is the task's, which is 0 unless it says otherwise."""
+        return attrs.evolve(self, priority=checked_priority(priority))
+
+    def in_queue(self, queue: str) -> Self:
+        """Wait in `queue` instead of the task's own."""
+        return attrs.evolve(self, queue=checked_name(queue, "queue"))
+
+    def after(self, delay: timedelta) -> Self:
+        """Start `delay` after the enqueueing. Raises ValueError when it is negative."""
+        if delay < timedelta(0):
+            raise ValueError(f"after() needs a delay of zero or more, got {delay!r}")
+        return attrs.evolve(self, start=delay)
+
+    def at(self, moment: datetime) -> Self:
+        """Start at `moment`, an aware datetime; a past one means at once. Raises ValueError for a naive one."""
+        if moment.tzinfo is None:
+            raise ValueError(f"at() needs an aware datetime, {moment!r} has no time zone")
+        return attrs.evolve(self, start=moment)
+
+    def with_correlation(self, correlation: str) -> Self:
+        """A text of yours to find the task by, such as an order's number."""
+        return attrs.evolve(self, correlation=correlation)
+
+    def with_audit(self, audit: Audit) -> Self:
+        """How much history is kept of this one."""
+        return attrs.evolve(self, audit=audit)
+
+    def draft(self) -> Result[Draft, PayloadRefused]:
+        """The request, encoded and under a fresh id. Raises `TaskDefinitionError` when it lacks execution metadata."""
+        task = self.task
+        metadata = task.codec.metadata.encode(self.metadata)
+        if not isinstance(metadata, Success):
+            return Failure(_in("metadata", metadata.failure()))
+        execution_metadata = task.codec.execution_metadata.encode(self._start_metadata())
+        if not isinstance(execution_metadata, Success):
+            return Failure(_in("execution metadata", execution_metadata.failure()))
+        return Success(
+            Draft(
+                id=TaskId(new_id()),
+                name=task.name,
+                version=task.version,
+                queue=task.queue if self.queue is None else self.queue,
+                priority=task.priority if self.priority is None else self.priority,
+                metadata_json=metadata.unwrap(),
+                execution_metadata_json=execution_metadata.unwrap(),
+                key=self.key,
+                on_conflict=self.on_conflict,
+                correlation=self.correlation,
+                audit=task.audit if self.audit is None else self.audit,
+                start=self.start,
+                deadline_seconds=task.deadline_seconds,
+            )
+        )
+
+    def _start_metadata(self) -> object:
+        if not isinstance(self.execution_metadata, _Missing):
+            return self.execution_metadata
+        kind = self.task.types.execution_metadata
+        if kind in (None, type(None)):
+            return None
+        try:
+            return kind()
+        except TypeError as error:
+            raise TaskDefinitionError(
+                f"{self.task.name!r} cannot start without execution metadata, {kind} has no defaults for all of it "
+                f"({error}): add .with_execution_metadata(...) to the request"
+            ) from None
+
+
+def checked_name(name: str, what: str) -> str:
+    """`name` itself; raises `TaskDefinitionError` unless it is 1 to 200 letters, digits, `_`, `.`, `:` or `-`."""
+    if not _NAME.fullmatch(name):
+        raise TaskDefinitionError(
+            f"the {what} {name[:220]!r} is not a name: use 1 to 200 letters, digits, '_', '.', ':' or '-'"
+        )
+    return name
+
+
+def checked_priority(priority: int) -> int:
+    """`priority` itself; raises `TaskDefinitionError` unless it is an integer of 32 bits."""
+    if type(priority) is not int or not -(2**31) <= priority < 2**31:
+        raise TaskDefinitionError(f"a priority is an integer from -2147483648 to 2147483647, got {priority!r}")
+    return priority
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _in(part: str, refusal: PayloadRefused) -> PayloadRefused:
+    return PayloadRefused(f"{part} {refusal.path}", refusal.reason)
