@@ -13,12 +13,25 @@ Clock: TypeAlias = Callable[[], datetime]
 """Returns the time now, aware and in UTC."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def system_clock() -> datetime:
     """The host's wall clock."""
     return datetime.now(UTC)
+
+
+def later(moment: datetime, delay: timedelta) -> datetime:
+    """`moment` + `delay`, at most the last moment that a datetime can hold: a delay never raises.
+
+    >>> later(EPOCH, timedelta.max) == LAST_MOMENT
+    True
+    """
+    try:
+        return moment + delay
+    except OverflowError:
+        return LAST_MOMENT
 
 
 def to_micros(moment: datetime) -> int:

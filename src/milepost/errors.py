@@ -81,3 +81,7 @@ class SchemaNewer(StoreError):
 
 class MixedSqliteLibraries(StoreError):
     """Two SQLite libraries would use one file in one process, which breaks the file's locks."""
+
+
+class InvalidPayload(MilepostError, ValueError):
+    """Execution metadata that cannot be stored was given to a commit; nothing was written."""

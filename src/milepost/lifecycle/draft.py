@@ -8,6 +8,7 @@ from typing import final
 
 from attrs import frozen
 
+from milepost.clock import later
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord, deadline_from
 from milepost.payload import JsonText
 
@@ -45,7 +46,7 @@ class Draft:
             case None:
                 due_at = now
             case timedelta():
-                due_at = now + self.start
+                due_at = later(now, self.start)
             case datetime():
                 due_at = max(self.start, now)
         return TaskRecord(

@@ -8,6 +8,7 @@ from typing import Any, NewType, cast, final
 
 from attrs import frozen
 
+from milepost.clock import LAST_MOMENT, later
 from milepost.crash import Crash
 from milepost.lifecycle.states import TaskState
 from milepost.payload import Json, JsonText, from_json_text
@@ -152,7 +153,12 @@ class Version:
 
 def deadline_from(start: datetime, seconds: float | None) -> datetime | None:
     """When a task that may take `seconds` in all, counted from `start`, must have ended."""
-    return None if seconds is None else start + timedelta(seconds=seconds)
+    if seconds is None:
+        return None
+    try:
+        return later(start, timedelta(seconds=seconds))
+    except OverflowError:  # more seconds than a timedelta has, infinity among them
+        return LAST_MOMENT
 
 
 def _read(text: JsonText | None) -> Json:

@@ -76,7 +76,7 @@ class Retry:
         """Retry n waits `base * factor ** (n - 1)`, at most `longest`; jitter takes off up to half of it."""
         _check_delay(base)
         _check_delay(longest)
-        if factor < 1:
+        if not factor >= 1:  # NaN too
             raise ConfigurationError(f"Retry.exponential needs a factor of 1 or more, got {factor}")
         # Computed in seconds and capped before a timedelta is made: a large power would overflow it.
         limit = longest.total_seconds()

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, assert_never, final
 import attrs
 from attrs import frozen
 
+from milepost.clock import later
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
@@ -25,6 +26,7 @@ STALLS_MAX = 5
 """Claims without progress after which a task is quarantined instead of run."""
 
 _UNDECODABLE_DELAY = timedelta(seconds=10)
+_UNDECODABLE_DOUBLINGS_MAX = 13  # about a day; a policy may allow more stalls than a timedelta has room for
 _ERROR_KINDS = frozenset(
     {HistoryKind.RETRY_SCHEDULED, HistoryKind.FAILED, HistoryKind.QUARANTINED, HistoryKind.RELEASED}
 )
@@ -222,7 +224,7 @@ def _suspend(record: TaskRecord, event: events.Suspended, now: datetime) -> Deci
     moved = event.execution_metadata is not None and event.execution_metadata != record.execution_metadata_json
     match event.until:
         case timedelta():
-            due_at: datetime | None = now + event.until
+            due_at: datetime | None = later(now, event.until)
         case until:
             due_at = now if event.at_once else until
     # An immediate return without progress is how a task spins; it spends the stall budget, everything else restores it.
@@ -266,7 +268,7 @@ def _retry(record: TaskRecord, delay: timedelta, reason: str, now: datetime, **l
         HistoryKind.RETRY_SCHEDULED,
         now,
         reason=reason,
-        due_at=now + delay,
+        due_at=later(now, delay),
         failures=record.failures + 1,
         stalls=0,
         **last,
@@ -276,8 +278,9 @@ def _retry(record: TaskRecord, delay: timedelta, reason: str, now: datetime, **l
 def _undecodable(record: TaskRecord, reason: str, now: datetime, policy: Policy) -> Decision:
     if record.stalls >= policy.stalls_max:
         return _quarantine(record, Crash(CrashKind.UNDECODABLE, reason), now)
-    delay = _UNDECODABLE_DELAY * 2 ** (record.stalls - 1)
-    return _release(record, TaskState.PENDING, HistoryKind.RELEASED, now, reason=reason, due_at=now + delay)
+    doublings = min(max(0, record.stalls - 1), _UNDECODABLE_DOUBLINGS_MAX)
+    due_at = later(now, _UNDECODABLE_DELAY * 2**doublings)
+    return _release(record, TaskState.PENDING, HistoryKind.RELEASED, now, reason=reason, due_at=due_at)
 
 
 def _quarantine(record: TaskRecord, crash: Crash, now: datetime) -> Decision:

@@ -83,7 +83,7 @@ class Carrying:
     def __repr__(self) -> str:
         # The answer first, then what it carries; nothing that was left as it is by default.
         said = sorted(attrs.fields(type(self)), key=lambda each: each.kw_only)
-        shown = [(each.name, getattr(self, each.name)) for each in said if getattr(self, each.name) != each.default]
+        shown = [(each.name, getattr(self, each.name)) for each in said if getattr(self, each.name) is not each.default]
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown)})"
 
 

@@ -6,6 +6,8 @@ written down twice: it is compared with the pure `transition`, `contains` and `e
 
 from __future__ import annotations
 
+from typing import cast
+
 import trio
 
 from milepost.testing.conformance import (
@@ -58,8 +60,15 @@ async def check_store(make_store: MakeStore) -> None:
             with trio.fail_after(_SECONDS_MAX):
                 await check.run(make_store)
         except Exception as error:
-            promise = AssertionError(f"{check.name}: {type(error).__name__}: {error}")
+            promise = AssertionError(f"{check.name}: {_told(error)}")
             promise.__cause__ = error
             broken.append(promise)
     if broken:
         raise ExceptionGroup(f"{len(broken)} of the store's promises are broken", broken)
+
+
+def _told(error: Exception) -> str:
+    # A nursery wraps what went wrong in a group, whose own text says nothing.
+    if isinstance(error, ExceptionGroup):
+        return "; ".join(_told(inner) for inner in cast("ExceptionGroup[Exception]", error).exceptions)
+    return f"{type(error).__name__}: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from inspect import iscoroutinefunction
@@ -17,7 +17,7 @@ from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.transition import DEFAULT_POLICY, Policy, Transition, transition
 from milepost.payload import JsonText
 from milepost.stores.filter import TaskFilter
-from milepost.stores.protocol import ClaimOrder, Lease, Store
+from milepost.stores.protocol import ClaimOrder, Lease, Session, Store
 
 MakeStore: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens a fresh, empty store."""
@@ -65,7 +65,7 @@ def holds(condition: object, what: str) -> None:
 
 
 @contextmanager
-def refused(expected: type[Exception], what: str) -> Iterator[None]:
+def refused(expected: type[Exception], what: str) -> Generator[None]:
     """Fail unless the block raises `expected`."""
     try:
         yield
@@ -103,9 +103,7 @@ def numbers(records: Iterable[TaskRecord]) -> list[int]:
     return [int(record.id[-12:], 16) for record in records]
 
 
-def decided(
-    record: TaskRecord, event: Event, *, now: datetime = NOW, policy: Policy = DEFAULT_POLICY
-) -> Transition:
+def decided(record: TaskRecord, event: Event, *, now: datetime = NOW, policy: Policy = DEFAULT_POLICY) -> Transition:
     """What the pure transition says, where it must not refuse."""
     decision = transition(record, event, now=now, policy=policy)
     if not isinstance(decision, Transition):
@@ -164,7 +162,7 @@ async def claim_one(store: Store, record: TaskRecord, executor: str = "ada", *, 
 async def open_leases(store: Store, *executors: str, until: datetime = NOW + HOUR) -> None:
     """Announce executors whose leases end at `until`."""
 
-    def announce(session: Any) -> None:
+    def announce(session: Session) -> None:
         for executor in executors:
             session.open_lease(Lease(executor, "host", 1, NOW - HOUR, NOW - HOUR, until))
 
@@ -174,6 +172,26 @@ async def open_leases(store: Store, *executors: str, until: datetime = NOW + HOU
 async def search(store: Store, wanted: TaskFilter, *, limit: int = EVERYTHING) -> list[TaskRecord]:
     """Search in one transaction."""
     return await store.read(lambda session: session.search(wanted, limit=limit))
+
+
+async def count(store: Store, wanted: TaskFilter) -> int:
+    """Count in one transaction."""
+    return await store.read(lambda session: session.count(wanted))
+
+
+async def history(store: Store, id: TaskId) -> list[HistoryEvent]:
+    """Read one task's history."""
+    return await store.read(lambda session: session.history(id))
+
+
+async def holders(store: Store, *keys: tuple[str, str]) -> dict[tuple[str, str], TaskRecord]:
+    """Read who holds these keys."""
+    return await store.read(lambda session: session.holders(keys))
+
+
+async def delete(store: Store, *ids: int) -> int:
+    """Delete samples in one transaction."""
+    return await store.transact(lambda session: session.delete([task_id(n) for n in ids]))
 
 
 class Dump(NamedTuple):
@@ -189,9 +207,9 @@ async def dump(store: Store) -> Dump:
     return await store.read(read_dump)
 
 
-def read_dump(session: Any) -> Dump:
+def read_dump(session: Session) -> Dump:
     """Everything, inside a transaction."""
-    records: list[TaskRecord] = session.search(TaskFilter(), limit=EVERYTHING)
+    records = session.search(TaskFilter(), limit=EVERYTHING)
     return Dump(records, {record.id: session.history(record.id) for record in records}, session.leases())
 
 

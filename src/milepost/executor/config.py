@@ -1,0 +1,61 @@
+"""The executor's settings: one frozen value, checked when it is built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, final
+
+from attrs import Attribute, field, frozen
+
+from milepost.errors import ConfigurationError
+
+
+def _positive(_: Any, attribute: Attribute[Any], value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigurationError(f"ExecutorConfig.{attribute.name} must be above 0, got {value!r}")
+
+
+def _not_negative(_: Any, attribute: Attribute[Any], value: float) -> None:
+    if not (value >= 0 and math.isfinite(value)):
+        raise ConfigurationError(f"ExecutorConfig.{attribute.name} must be 0 or more, got {value!r}")
+
+
+def _count(_: Any, attribute: Attribute[Any], value: int) -> None:
+    if type(value) is not int or value < 1:
+        raise ConfigurationError(f"ExecutorConfig.{attribute.name} must be a whole number from 1, got {value!r}")
+
+
+def _queue_limits(_: Any, attribute: Attribute[Any], value: Mapping[str, int] | None) -> None:
+    if value is not None and not value:
+        raise ConfigurationError("ExecutorConfig.queues is empty, so nothing would run; leave it out to serve all")
+    for name, limit in (value or {}).items():
+        if type(limit) is not int or limit < 1:
+            raise ConfigurationError(f"ExecutorConfig.queues[{name!r}] must be a whole number from 1, got {limit!r}")
+
+
+@final
+@frozen(kw_only=True)
+class ExecutorConfig:
+    """How one executor works. Durations are in seconds; what is out of range raises `ConfigurationError`.
+
+    - `concurrency`: tasks that run at once. `queues`: the queues it serves, each with its own limit; None serves every
+      queue in which one of its tasks waits.
+    - `lease_seconds`: how long the others believe in this executor after its last sign of life; then they take over
+      its tasks. `stall_seconds`: for how long user code may block trio's thread before the lease is let go.
+    - `poll_seconds`: how often an idle executor looks for work without a hint.
+    - `effect_seconds`: how long an effect may hold its transaction.
+    - `drain_seconds`: how long a stop lets running tasks finish. `cleanup_seconds`: how long a run may take to end once
+      it was asked to stop.
+    - `stalls_max`: claims without progress after which a task is quarantined.
+    """
+
+    concurrency: int = field(default=100, validator=_count)
+    queues: Mapping[str, int] | None = field(default=None, validator=_queue_limits)
+    lease_seconds: float = field(default=30, validator=_positive)
+    stall_seconds: float = field(default=300, validator=_positive)
+    poll_seconds: float = field(default=1.0, validator=_positive)
+    effect_seconds: float = field(default=10, validator=_positive)
+    drain_seconds: float = field(default=20, validator=_not_negative)
+    cleanup_seconds: float = field(default=5, validator=_not_negative)
+    stalls_max: int = field(default=5, validator=_count)

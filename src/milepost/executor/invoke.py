@@ -1,0 +1,77 @@
+"""Stop 6 of the journey: the only place where user code runs, and where its exceptions end."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from milepost.errors import ConfigurationError
+from milepost.executor.run import BlockingRunExecution, Committer, Run, RunExecution
+from milepost.executor.settle import Ending, Raised, Returned, Stopped
+from milepost.tasks import TaskShape
+
+
+def invoke_pure(run: Run, metadata: Any, execution_metadata: Any) -> Ending:
+    """Call a plain `def` in place."""
+    try:
+        return Returned(run.task.function(metadata, execution_metadata))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit in a task is the task's end, not the executor's
+        return Raised(error)
+
+
+async def invoke(
+    run: Run, metadata: Any, execution_metadata: Any, *, committer: Committer, limiter: trio.CapacityLimiter
+) -> Ending:
+    """Call the task's function inside the run's scope; never raises, but for what stops the whole program."""
+    try:
+        with run.scope:
+            return Returned(await _call(run, metadata, execution_metadata, committer, limiter))
+    except (KeyboardInterrupt, trio.Cancelled):
+        raise
+    except BaseException as error:
+        return Raised(error) if run.stopping is None else Stopped(run.stopping)
+    if run.stopping is None:  # pragma: no cover (the scope is private, only Run.stop cancels it)
+        return Raised(RuntimeError("the run's scope was cancelled by nobody"))
+    return Stopped(run.stopping)
+
+
+async def _call(run: Run, m: Any, x: Any, committer: Committer, limiter: trio.CapacityLimiter) -> object:
+    task = run.task
+    match task.shape:
+        case TaskShape.ASYNC:
+            if task.takes_execution:
+                return await task.function(m, x, RunExecution(run, committer))
+            return await task.function(m, x)
+        case TaskShape.BLOCKING:
+            arguments: tuple[Any, ...] = (m, x)
+            if task.takes_execution:
+                arguments = (m, x, BlockingRunExecution(RunExecution(run, committer)))
+            return await trio.to_thread.run_sync(task.function, *arguments, limiter=limiter)
+        case TaskShape.CPU_BOUND:
+            return await _in_process(task.function, m, x)
+        case TaskShape.PURE:
+            return task.function(m, x)
+
+
+async def _in_process(function: Callable[..., Any], m: Any, x: Any) -> object:
+    try:
+        from anyio import to_process
+    except ImportError as error:  # pragma: no cover (the extra is installed wherever tests run)
+        raise ConfigurationError("a cpu_bound task needs the extra: install milepost[cpu]") from error
+    call = functools.partial(call_by_name, function.__module__, function.__qualname__, m, x)
+    return await to_process.run_sync(call, cancellable=True)
+
+
+def call_by_name(module: str, name: str, m: Any, x: Any) -> object:
+    """Find the task in the worker process, where its function's name stands for the task, and call the function."""
+    import importlib
+
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found.function(m, x)

@@ -1,0 +1,94 @@
+"""What runs have to hand in, until a turn carries it: finished results and commits that somebody waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn, final
+
+import outcome
+import trio
+from attrs import define
+
+from milepost.effects import Statement
+from milepost.errors import ClaimLost
+from milepost.executor.run import Run
+from milepost.lifecycle.events import Event
+
+
+@final
+@define(eq=False)
+class Parcel:
+    """One thing handed in. `taken` while a turn carries it; `waiter` is the task that waits for its receipt."""
+
+    run: Run
+    event: Event
+    effects: tuple[Statement, ...] = ()
+    waiter: trio.lowlevel.Task | None = None
+    taken: bool = False
+    raise_cancel: Callable[[], NoReturn] | None = None
+
+    def resolve(self, answer: outcome.Outcome[None]) -> None:
+        """Wake the waiter with the parcel's fate."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            trio.lowlevel.reschedule(waiter, answer)
+
+    def lose(self) -> None:
+        """The claim is gone: nothing of the parcel was written."""
+        self.resolve(outcome.Error(ClaimLost(f"the task {self.run.id} belongs to another run")))
+
+
+@final
+class Outbox:
+    """Parcels in the order in which they were handed in."""
+
+    def __init__(self, kick: Callable[[], None]) -> None:
+        self._parcels: list[Parcel] = []
+        self._kick = kick
+
+    def __len__(self) -> int:
+        return len(self._parcels)
+
+    def put(self, parcel: Parcel) -> None:
+        """Hand in a parcel that nobody waits for."""
+        self._parcels.append(parcel)
+        self._kick()
+
+    async def put_and_wait(self, parcel: Parcel) -> None:
+        """Hand in a parcel and return once it is durable; raises `ClaimLost` when it never will be.
+
+        A parcel that no turn has taken yet can be cancelled; one that a turn carries reports what really happened.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        parcel.waiter = trio.lowlevel.current_task()
+
+        def abort(raise_cancel: Any) -> trio.lowlevel.Abort:
+            if parcel.taken:
+                parcel.raise_cancel = raise_cancel
+                return trio.lowlevel.Abort.FAILED
+            self._parcels.remove(parcel)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self.put(parcel)
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def take(self) -> list[Parcel]:
+        """Everything that waits, for one turn."""
+        taken, self._parcels = self._parcels, []
+        for parcel in taken:
+            parcel.taken = True
+        return taken
+
+    def put_back(self, parcels: list[Parcel]) -> None:
+        """A turn could not be written: its parcels go first again, but for those whose waiter was cancelled."""
+        for parcel in parcels:
+            parcel.taken = False
+            if parcel.raise_cancel is not None:
+                parcel.resolve(outcome.capture(parcel.raise_cancel))
+        self._parcels[:0] = [parcel for parcel in parcels if parcel.raise_cancel is None]
+
+    def drop(self, run: Run) -> None:
+        """Forget what a lost run has handed in."""
+        for parcel in [each for each in self._parcels if each.run is run]:
+            self._parcels.remove(parcel)
+            parcel.lose()

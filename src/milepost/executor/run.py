@@ -1,0 +1,267 @@
+"""One claimed task in this process: what is known of it, and the execution that its function gets."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar, cast, final
+
+import attrs
+import trio
+from attrs import define, field, frozen
+from returns.result import Result, Success
+
+from milepost.effects import Transaction
+from milepost.errors import ClaimLost, InvalidPayload
+from milepost.lifecycle.record import TaskId, TaskRecord
+from milepost.payload import JsonText
+from milepost.tasks import AnyTask, StopKind, Stopping
+from milepost.tasks.execution import TaskLog
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+_log = logging.getLogger("milepost.task")
+
+
+@final
+@define(eq=False)
+class Run:
+    """A run in progress. Touched only in trio's thread; `record` is the task as it was last durable."""
+
+    record: TaskRecord
+    task: AnyTask
+    started_at: float
+    timeout_at: float = math.inf
+    deadline_at: float = math.inf
+    clean_up_until: float = math.inf
+    ending: bool = False
+    lost: bool = False
+    scope: trio.CancelScope = field(init=False)
+    _stopping: Stopping | None = None
+    _lock: trio.Lock | None = None
+    _asked: trio.Event | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.scope = trio.CancelScope(deadline=min(self.timeout_at, self.deadline_at))
+
+    @property
+    def id(self) -> TaskId:
+        """The task's id."""
+        return self.record.id
+
+    @property
+    def lock(self) -> trio.Lock:
+        """Held by whoever commits, so that commits are ordered however many children the function has."""
+        if self._lock is None:
+            self._lock = trio.Lock()
+        return self._lock
+
+    @property
+    def stopping(self) -> Stopping | None:
+        """Why the run is asked to stop; a limit of time that has passed is noticed here."""
+        if self._stopping is None and self.scope.cancel_called:
+            timed_out = self.timeout_at <= self.deadline_at
+            self._ask(Stopping(StopKind.TIMEOUT if timed_out else StopKind.DEADLINE))
+        return self._stopping
+
+    def stop(self, stopping: Stopping) -> None:
+        """Ask the run to stop; the first reason stands."""
+        if self.stopping is None:
+            self._ask(stopping)
+            self.scope.cancel(reason=stopping.kind.value)
+
+    def lose(self) -> None:
+        """The claim is gone: whatever the run does from now on is not written."""
+        self.lost = True
+        self._ask(Stopping(StopKind.CLAIM_LOST))
+        self.scope.cancel(reason=StopKind.CLAIM_LOST.value)
+
+    def _ask(self, stopping: Stopping) -> None:
+        self._stopping = stopping
+        if self._asked is not None:
+            self._asked.set()
+
+    async def wait_stopping(self) -> Stopping:
+        """Wait until the run is asked to stop."""
+        if self._asked is None:
+            self._asked = trio.Event()
+        while True:
+            with trio.move_on_at(self.scope.deadline):
+                await self._asked.wait()
+            if self.stopping is not None:
+                return self.stopping
+
+
+class Committer(Protocol):
+    """What an execution needs of the executor."""
+
+    async def commit(self, run: Run, execution_metadata: JsonText) -> None:
+        """Return once the execution metadata is durable."""
+        ...
+
+    async def commit_with(
+        self, run: Run, effect: Callable[[Transaction], tuple[Result[T, E], JsonText | None]]
+    ) -> Result[T, E]:
+        """Run the effect and commit the text that comes with its answer, in one transaction; None: roll back."""
+        ...
+
+    def report(self, run: Run, fraction: float, note: str) -> None:
+        """Keep human progress."""
+        ...
+
+
+@final
+@frozen(eq=False)
+class RunExecution:
+    """The `Execution` of an async task."""
+
+    _run: Run
+    _committer: Committer
+
+    @property
+    def id(self) -> TaskId:
+        """The task's id."""
+        return self._run.id
+
+    @property
+    def attempt(self) -> int:
+        """From 1."""
+        return self._run.record.attempt
+
+    @property
+    def key(self) -> str | None:
+        """The request's own key."""
+        return self._run.record.key
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stable at this committed position."""
+        return self._run.record.idempotency_key
+
+    @property
+    def log(self) -> TaskLog:
+        """A logger that carries the task."""
+        record = self._run.record
+        return TaskLog(_log, {"task_id": record.id, "task_name": record.name, "attempt": record.attempt})
+
+    @property
+    def stopping(self) -> Stopping | None:
+        """Why the run is asked to stop."""
+        return self._run.stopping
+
+    async def wait_stopping(self) -> Stopping:
+        """Wait until the run is asked to stop."""
+        return await self._run.wait_stopping()
+
+    async def commit(self, execution_metadata: object) -> None:
+        """Return once `execution_metadata` is durable."""
+        await self._committer.commit(self._run, self._encode(execution_metadata))
+
+    async def commit_after(self, effect: Callable[[], Coroutine[Any, Any, Result[T, E]]], next: object) -> Result[T, E]:
+        """Run `effect`, then commit `next` if it succeeded."""
+        answer = await effect()
+        # No checkpoint between the effect's return and the shield: nothing can come between the two.
+        with trio.CancelScope(shield=True):
+            await self.commit_answer(answer, next)
+        return answer
+
+    async def commit_answer(self, answer: Result[T, E], next: object) -> None:
+        """Commit `next` if `answer` is a success."""
+        if isinstance(answer, Success):
+            await self.commit(_resolved(next, answer.unwrap()))
+
+    async def commit_with(self, effect: Callable[[Transaction], Result[T, E]], next: object) -> Result[T, E]:
+        """Run `effect` in the transaction that commits `next`."""
+
+        def together(transaction: Transaction) -> tuple[Result[T, E], JsonText | None]:
+            answer = effect(transaction)
+            if isinstance(answer, Success):
+                return answer, self._encode(_resolved(next, answer.unwrap()))
+            return answer, None
+
+        return await self._committer.commit_with(self._run, together)
+
+    def report(self, fraction: float, note: str = "") -> None:
+        """Tell people how far the run is."""
+        if math.isfinite(fraction):
+            self._committer.report(self._run, min(1.0, max(0.0, fraction)), note)
+
+    def _encode(self, execution_metadata: object) -> JsonText:
+        if self._run.lost:
+            raise ClaimLost(f"the task {self._run.id} belongs to another run")
+        encoded = self._run.task.codec.execution_metadata.encode(execution_metadata)
+        if isinstance(encoded, Success):
+            text: JsonText = encoded.unwrap()
+            return text
+        raise InvalidPayload(f"the execution metadata of {self._run.task.name!r} cannot be stored: {encoded.failure()}")
+
+
+@final
+@frozen(eq=False)
+class BlockingRunExecution:
+    """The `BlockingExecution` of a task on a worker thread: the same, by way of trio's thread."""
+
+    _inner: RunExecution
+    _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
+
+    @property
+    def id(self) -> TaskId:
+        """The task's id."""
+        return self._inner.id
+
+    @property
+    def attempt(self) -> int:
+        """From 1."""
+        return self._inner.attempt
+
+    @property
+    def key(self) -> str | None:
+        """The request's own key."""
+        return self._inner.key
+
+    @property
+    def idempotency_key(self) -> str:
+        """Stable at this committed position."""
+        return self._inner.idempotency_key
+
+    @property
+    def log(self) -> TaskLog:
+        """A logger that carries the task."""
+        return self._inner.log
+
+    @property
+    def stopping(self) -> Stopping | None:
+        """Why the run is asked to stop."""
+        return self._inner.stopping
+
+    def wait_stopping(self) -> Stopping:
+        """Wait until the run is asked to stop."""
+        return trio.from_thread.run(self._inner.wait_stopping, trio_token=self._token)
+
+    def commit(self, execution_metadata: object) -> None:
+        """Return once `execution_metadata` is durable."""
+        trio.from_thread.run(self._inner.commit, execution_metadata)
+
+    def commit_after(self, effect: Callable[[], Result[T, E]], next: object) -> Result[T, E]:
+        """Run `effect`, then commit `next` if it succeeded."""
+        answer = effect()
+        # By token, the commit runs outside the task's own scope: a cancel cannot come between effect and commit.
+        trio.from_thread.run(self._inner.commit_answer, answer, next, trio_token=self._token)
+        return answer
+
+    def commit_with(self, effect: Callable[[Transaction], Result[T, E]], next: object) -> Result[T, E]:
+        """Run `effect` in the transaction that commits `next`."""
+        return trio.from_thread.run(self._inner.commit_with, effect, next)
+
+    def report(self, fraction: float, note: str = "") -> None:
+        """Tell people how far the run is."""
+        try:
+            trio.from_thread.run_sync(self._inner.report, fraction, note)
+        except trio.Cancelled:
+            return  # a report never fails the task; the next wait will raise it again
+
+
+def _resolved(next: object, value: object) -> object:
+    return cast("Callable[[object], object]", next)(value) if callable(next) else next

@@ -1,0 +1,170 @@
+"""Stop 7 of the journey: how a run ended becomes an event, encoded. Pure, and total over the four results.
+
+Wrong results, unfinished builders and values that cannot be stored become crashes of the attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, assert_never, cast, final
+
+from attrs import frozen
+from returns.result import Result
+from returns.result import Success as Encoded
+
+from milepost.codec import TypeCodec
+from milepost.crash import Crash, CrashKind
+from milepost.effects import Statement
+from milepost.errors import FollowUpsUnsupported, InvalidResult
+from milepost.lifecycle import events
+from milepost.lifecycle.events import Event
+from milepost.payload import JsonText, PayloadRefused
+from milepost.results import Cancellation, Failure, Final, Success, Suspended, TaskResult, Unchanged, Wake
+from milepost.tasks import AnyTask, StopKind, Stopping
+
+
+@final
+@frozen
+class Returned:
+    """The function returned, whatever it returned."""
+
+    value: object
+
+
+@final
+@frozen
+class Raised:
+    """The function raised."""
+
+    error: BaseException
+
+
+@final
+@frozen
+class Stopped:
+    """The run was asked to stop, and did."""
+
+    stopping: Stopping
+
+
+Ending: TypeAlias = Returned | Raised | Stopped
+AnyResult: TypeAlias = TaskResult[Any, Any, Any]
+
+
+@final
+@frozen
+class Settlement:
+    """What a run's end means: the event, and the effects to run in the transaction that stores it."""
+
+    event: Event
+    effects: tuple[Statement, ...] = ()
+
+
+def settle(task: AnyTask, ending: Ending) -> Settlement | None:
+    """Decide what `ending` means for the task; None when the run lost its claim and nothing may be written."""
+    match ending:
+        case Returned(value):
+            return _returned(task, value)
+        case Raised(error):
+            return Settlement(_crashed(task, error))
+        case Stopped(stopping):
+            event = _stopped(task, stopping)
+            return None if event is None else Settlement(event)
+        case _:
+            assert_never(ending)
+
+
+def _returned(task: AnyTask, value: object) -> Settlement:
+    if not isinstance(value, Success | Failure | Suspended | Cancellation):
+        return Settlement(_crashed(task, _not_a_result(task, value)))
+    result = cast("AnyResult", value)
+    if result.follow_ups or (isinstance(result, Suspended) and result.wake is Wake.UNTIL_FINISHED):
+        return Settlement(_crashed(task, _unsupported(task)))
+    return Settlement(_event(task, result), result.effects)
+
+
+def _event(task: AnyTask, value: AnyResult) -> Event:
+    match value:
+        case Success(result=result):
+            return _encoded(task, "result", task.codec.result, result, events.Succeeded)
+        case Failure(error=error):
+            return _encoded(task, "error", task.codec.error, error, lambda text: _failed(task, value, text))
+        case Cancellation(error=error):
+            return _encoded(task, "error", task.codec.error, error, events.GaveUp)
+        case Suspended(execution_metadata=Unchanged()):
+            return _suspended(value, None)
+        case Suspended(execution_metadata=x):
+            codec = task.codec.execution_metadata
+            return _encoded(task, "execution metadata", codec, x, lambda text: _suspended(value, text))
+        case _:
+            assert_never(value)
+
+
+def _encoded(
+    task: AnyTask, part: str, codec: TypeCodec[Any], value: object, event: Callable[[JsonText], Event]
+) -> Event:
+    encoded: Result[JsonText, PayloadRefused] = codec.encode(value)
+    if isinstance(encoded, Encoded):
+        return event(encoded.unwrap())
+    refusal = encoded.failure()
+    return _crashed(task, InvalidResult(f"the {part} that {task.name!r} returned cannot be stored: {refusal}"))
+
+
+def _failed(task: AnyTask, value: Failure[Any, Any], text: JsonText) -> Event:
+    hint = value.retry
+    if isinstance(hint, Final):
+        return events.Failed(text, final=True)
+    if hint is not None:
+        return events.Failed(text, retry_after=hint)
+    try:
+        retryable = task.retry.covers_error(value.error)
+    except Exception as error:  # the predicate is user code; a policy that cannot decide is a crash of the attempt
+        return _crashed(task, error)
+    return events.Failed(text, retryable=retryable)
+
+
+def _suspended(value: Suspended[Any, Any, Any], text: JsonText | None) -> Event:
+    match value.wake:
+        case datetime() | timedelta() | None as until:
+            return events.Suspended(text, until)
+        case wake:
+            return events.Suspended(text, at_once=wake is Wake.AT_ONCE)
+
+
+def _stopped(task: AnyTask, stopping: Stopping) -> Event | None:
+    match stopping.kind:
+        case StopKind.CANCELLED:
+            return events.CancelObeyed()
+        case StopKind.SHUTDOWN:
+            return events.Interrupted()
+        case StopKind.TIMEOUT:
+            error = TimeoutError(f"the attempt took longer than {task.timeout_seconds} seconds")
+            crash = Crash(CrashKind.TIMEOUT, str(error))
+            return events.Crashed(crash, retryable=task.retry.covers_exception(error))
+        case StopKind.DEADLINE:
+            return events.DeadlineMissed()
+        case StopKind.CLAIM_LOST:
+            return None
+        case _:
+            assert_never(stopping.kind)
+
+
+def _crashed(task: AnyTask, error: BaseException) -> Event:
+    return events.Crashed(Crash.of(error), retryable=task.retry.covers_exception(error))
+
+
+def _not_a_result(task: AnyTask, value: object) -> InvalidResult:
+    kind = type(value).__name__
+    if kind.endswith(("For", "With")) and type(value).__module__ == Success.__module__:
+        return InvalidResult(f"{task.name!r} returned an unfinished {kind}: finish it with .for_error or .with_error")
+    return InvalidResult(
+        f"{task.name!r} returned {value!r}, which is none of Success, Suspended, Failure, Cancellation"
+    )
+
+
+def _unsupported(task: AnyTask) -> FollowUpsUnsupported:
+    return FollowUpsUnsupported(
+        f"{task.name!r} returned follow-ups or until_finished(), which this executor does not carry out yet; "
+        "nothing was enqueued: enqueue them with a client instead"
+    )

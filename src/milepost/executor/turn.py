@@ -1,0 +1,216 @@
+"""The turn: one transaction hands back what runs have done since the last one, and takes new work for free slots.
+
+Runs on the store's own thread, so it gets and gives plain values and touches no state of the executor. Decisions are
+`transition`'s; a write that the store refuses is looked at once more (somebody may have asked for a cancel meanwhile)
+before the claim is given up as lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import final
+
+from attrs import frozen
+
+from milepost.effects import Statement
+from milepost.errors import ClaimLost
+from milepost.lifecycle import events
+from milepost.lifecycle.events import Event
+from milepost.lifecycle.record import TaskId, TaskRecord
+from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.transition import Policy, Transition, admission, transition
+from milepost.stores.protocol import ClaimOrder, Held, Lease, Report, Session
+
+
+@final
+@frozen
+class Delivery:
+    """One thing that a run has to hand in: what happened, to the record as the run last knew it."""
+
+    record: TaskRecord
+    event: Event
+    policy: Policy
+    effects: tuple[Statement, ...] = ()
+
+
+@final
+@frozen
+class Demand:
+    """What the executor could take: so many in all, and so many of each queue (None: any queue)."""
+
+    limit: int
+    queues: Mapping[str, int] | None
+    rotation: int = 0
+
+
+@final
+@frozen(kw_only=True)
+class TurnPlan:
+    """All that one turn is to do."""
+
+    executor: str
+    names: Mapping[str, int]
+    policies: Mapping[str, Policy]
+    deliveries: Sequence[Delivery] = ()
+    reports: Sequence[Report] = ()
+    demand: Demand | None = None
+    lease_seconds: float
+    renew: bool = False
+    reconcile: frozenset[TaskId] | None = None
+
+
+@final
+@frozen(kw_only=True)
+class TurnReceipt:
+    """What became durable. `written` answers each delivery: the record as it is now, or None for a lost claim."""
+
+    written: Sequence[TaskRecord | None]
+    claimed: Sequence[TaskRecord] = ()
+    ended: Sequence[Transition] = ()
+    cancel_requests: Sequence[Held] = ()
+    held: Sequence[Held] | None = None
+    lease_alive: bool = True
+    next_due: datetime | None = None
+    now: datetime
+
+
+def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
+    """Carry out `plan` in the session's transaction."""
+    now = session.now()
+    # Renew before claiming: an executor that is late would otherwise count as dead and steal from itself.
+    alive = not plan.renew or renew(session, plan.executor, plan.lease_seconds, now=now)
+    written = deliver(session, plan.deliveries, now=now)
+    if plan.reports:
+        session.report(plan.reports)
+    if not alive:
+        return TurnReceipt(written=written, lease_alive=False, now=now)
+    held = None if plan.reconcile is None else _reconcile(session, plan, now)
+    claimed, ended = _claim(session, plan, now) if plan.demand else ([], [])
+    return TurnReceipt(
+        written=written,
+        claimed=claimed,
+        ended=ended,
+        cancel_requests=session.cancel_requests(plan.executor),
+        held=held,
+        next_due=session.next_due(plan.names, _queues(session, plan)) if plan.demand and not claimed else None,
+        now=now,
+    )
+
+
+def renew(session: Session, executor: str, seconds: float, *, now: datetime) -> bool:
+    """Extend the lease; False when the others have forgotten this executor."""
+    return session.renew(executor, now=now, lease_until=now + timedelta(seconds=seconds))
+
+
+def change_lease(session: Session, before: str | None, executor: str, seconds: float, *, host: str, pid: int) -> None:
+    """Announce `executor`, and forget the one that it goes on for."""
+    now = session.now()
+    if before is not None:
+        session.close_lease(before)
+    session.open_lease(Lease(executor, host, pid, now, now, now + timedelta(seconds=seconds)))
+
+
+def deliver(session: Session, deliveries: Sequence[Delivery], *, now: datetime) -> list[TaskRecord | None]:
+    """Write each delivery that still owns its task, in order; None answers those that do not."""
+    transitions = [_decide(each.record, each, now) for each in deliveries]
+    answers = session.write(transitions) if transitions else []
+    return [
+        decided.after if written else _look_again(session, each, now)
+        for each, decided, written in zip(deliveries, transitions, answers, strict=True)
+    ]
+
+
+def deliver_with_effects(session: Session, delivery: Delivery) -> TaskRecord:
+    """Write one delivery and run its effects, all or nothing; raises what a statement raises, or `ClaimLost`."""
+    after = deliver(session, [delivery], now=session.now())[0]
+    if after is None:
+        raise ClaimLost(f"the task {delivery.record.id} belongs to another run")
+    for statement in delivery.effects:
+        for parameters in statement.each():
+            session.transaction.execute(statement.sql, parameters)
+    return after
+
+
+def release_all(session: Session, executor: str) -> int:
+    """Give back whatever the executor still owns, as interrupted, and forget the executor; returns how many."""
+    now = session.now()
+    owned = session.get([held.id for held in session.held(executor)])
+    released = deliver(session, [Delivery(record, events.Interrupted(), Policy()) for record in owned], now=now)
+    session.close_lease(executor)
+    return sum(record is not None for record in released)
+
+
+def _decide(record: TaskRecord, delivery: Delivery, now: datetime) -> Transition:
+    decision = transition(record, delivery.event, now=now, policy=delivery.policy)
+    if isinstance(decision, Transition):
+        return decision
+    raise ClaimLost(f"the task {record.id} is {record.state.value} and cannot take {delivery.event!r}")
+
+
+def _look_again(session: Session, delivery: Delivery, now: datetime) -> TaskRecord | None:
+    """A refused write: ours and changed beside us, ours and already written, or not ours any more."""
+    known = delivery.record
+    found = session.get([known.id])
+    if not found or (found[0].fence, found[0].token) != (known.fence, known.token):
+        return None
+    fresh = found[0]
+    if fresh.state is not TaskState.RUNNING or fresh.sequence != known.sequence:
+        return fresh  # the reply to an earlier, durable write of this very delivery was lost
+    decided = _decide(fresh, delivery, now)
+    return decided.after if session.write([decided]) == [True] else None
+
+
+def _claim(session: Session, plan: TurnPlan, now: datetime) -> tuple[list[TaskRecord], list[Transition]]:
+    claimed: list[TaskRecord] = []
+    ended: list[Transition] = []
+    for order in _orders(session, plan):
+        limit = min(order.limit, _limit(plan) - len(claimed))
+        if limit > 0:
+            for record in session.claim(_limited(order, limit), now=now):
+                event = admission(record, now=now, policy=plan.policies[record.name])
+                if event is None:
+                    claimed.append(record)
+                else:
+                    ended.append(_decide(record, Delivery(record, event, plan.policies[record.name]), now))
+    if ended:
+        session.write(ended)
+    return claimed, ended
+
+
+def _orders(session: Session, plan: TurnPlan) -> list[ClaimOrder]:
+    demand = plan.demand
+    if demand is None:
+        return []
+    limits = demand.queues
+    names = _queues(session, plan)
+    start = demand.rotation % len(names) if names else 0
+    # Each turn begins at another queue, so that with few free slots none of them is always last.
+    return [
+        ClaimOrder(plan.executor, queue, plan.names, demand.limit if limits is None else limits[queue])
+        for queue in names[start:] + names[:start]
+    ]
+
+
+def _queues(session: Session, plan: TurnPlan) -> list[str]:
+    if plan.demand is not None and plan.demand.queues is not None:
+        return list(plan.demand.queues)
+    return session.queues(plan.names)
+
+
+def _limit(plan: TurnPlan) -> int:
+    return 0 if plan.demand is None else plan.demand.limit
+
+
+def _limited(order: ClaimOrder, limit: int) -> ClaimOrder:
+    return ClaimOrder(order.executor, order.queue, order.names, limit)
+
+
+def _reconcile(session: Session, plan: TurnPlan, now: datetime) -> list[Held]:
+    """Compare what the store says we own with what we know of: a claim whose reply was lost is given back."""
+    held = session.held(plan.executor)
+    unknown = [each.id for each in held if each.id not in (plan.reconcile or ())]
+    if unknown:
+        stray = [record for record in session.get(unknown) if record.executor == plan.executor]
+        deliver(session, [Delivery(record, events.Interrupted(), Policy()) for record in stray], now=now)
+    return held

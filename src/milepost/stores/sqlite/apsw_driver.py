@@ -1,0 +1,95 @@
+"""SQLite through apsw, which brings its own current SQLite: the default driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast, final
+
+import apsw
+
+from milepost.effects import Parameters
+from milepost.stores.sqlite.driver import Connection, Function, Place, Row
+from milepost.stores.sqlite.faults import MISFIT, STEPS_BETWEEN_LOOKS, fault_of, misfit
+
+
+@final
+class ApswDriver:
+    """Opens connections of apsw."""
+
+    library = "apsw"
+
+    @property
+    def sqlite_version(self) -> tuple[int, ...]:
+        """The version of SQLite that apsw was built with."""
+        return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+
+    def connect(self, place: Place) -> Connection:
+        """Open the file; without `migrate` it must be there already."""
+        flags = apsw.SQLITE_OPEN_READONLY if place.read_only else apsw.SQLITE_OPEN_READWRITE
+        if place.migrate and not place.read_only:
+            flags |= apsw.SQLITE_OPEN_CREATE
+        try:
+            return ApswConnection(apsw.Connection(place.path, flags=flags))
+        except apsw.Error as error:
+            raise fault_of(error, _code(error), place.path) from error
+
+    def adopt(self, raw: Any) -> Connection | None:
+        """A caller's `apsw.Connection`."""
+        return ApswConnection(raw) if isinstance(raw, apsw.Connection) else None
+
+
+@final
+class ApswConnection:
+    """An `apsw.Connection` behind the seam."""
+
+    def __init__(self, raw: apsw.Connection) -> None:
+        self.raw = raw
+        # A cursor of our own: a caller's connection may have a row trace, and a cursor whose trace is None has none.
+        self._cursor = raw.cursor()
+        self._cursor.row_trace = None
+        self._path = raw.filename
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.raw.in_transaction
+
+    @property
+    def begins_by_itself(self) -> bool:
+        return False
+
+    @property
+    def changes(self) -> int:
+        return self.raw.total_changes()
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        try:
+            return self._cursor.execute(sql, cast("Any", parameters)).fetchall()
+        except apsw.Error as error:
+            raise fault_of(error, _code(error), self._path) from error
+        except MISFIT as error:
+            raise misfit(error) from error
+
+    def many(self, sql: str, rows: Iterable[Parameters]) -> list[Row]:
+        try:
+            return self._cursor.executemany(sql, cast("Any", rows)).fetchall()
+        except apsw.Error as error:
+            raise fault_of(error, _code(error), self._path) from error
+        except MISFIT as error:
+            raise misfit(error) from error
+
+    def execute_foreign(self, sql: str, parameters: Parameters) -> list[Row]:
+        cursor = self.raw.cursor()
+        return cursor.execute(sql, cast("Any", parameters)).fetchall()
+
+    def define(self, name: str, arguments: int, function: Function) -> None:
+        self.raw.create_scalar_function(name, cast("Any", function), arguments, deterministic=True)
+
+    def interrupt_when(self, overdue: Callable[[], bool] | None) -> None:
+        self.raw.set_progress_handler(overdue, STEPS_BETWEEN_LOOKS)
+
+    def close(self) -> None:
+        self.raw.close(True)
+
+
+def _code(error: apsw.Error) -> int:
+    return getattr(error, "extendedresult", 0) or getattr(error, "result", 0) or 0

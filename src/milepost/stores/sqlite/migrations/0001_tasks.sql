@@ -1,0 +1,92 @@
+-- Every task, in order of arrival (number). Small columns first: a payload may fill whole pages.
+create table milepost_task (
+  number integer primary key,
+  id text not null unique,
+  name text not null,
+  version integer not null,
+  queue text not null,
+  priority integer not null,
+  key text,
+  correlation text,
+  audit text not null check (audit in ('full', 'transitions', 'errors', 'none')),
+  state text not null check (
+    state in (
+      'pending', 'running', 'suspended', 'retrying', 'interrupted', 'completed', 'failed', 'cancelled', 'quarantined'
+    )
+  ),
+  due_at integer,
+  fence integer not null,
+  token text,
+  executor text,
+  revision integer not null,
+  sequence integer not null,
+  epoch integer not null,
+  failures integer not null,
+  stalls integer not null,
+  interruptions integer not null,
+  created_at integer not null,
+  started_at integer,
+  finished_at integer,
+  deadline_seconds real,
+  deadline_at integer,
+  cancel_requested_at integer,
+  cancel_reason text,
+  progress real,
+  progress_note text not null,
+  metadata_json text not null,
+  execution_metadata_json text not null,
+  initial_execution_metadata_json text not null,
+  result_json text,
+  error_json text,
+  crash text,
+  check ((state = 'running') = (executor is not null)),
+  check ((state in ('completed', 'failed', 'cancelled')) = (finished_at is not null))
+) strict;
+
+-- Who may be claimed: due_at is set exactly while a task waits for a time.
+create index milepost_task_due on milepost_task (queue, name, version, priority, due_at) where due_at is not null;
+
+-- Who runs what, for held and for the claims of an executor that is gone.
+create index milepost_task_running on milepost_task (executor, queue, name, version) where executor is not null;
+
+create index milepost_task_cancelling on milepost_task (executor)
+where executor is not null and cancel_requested_at is not null;
+
+-- A live task holds its key.
+create unique index milepost_task_key on milepost_task (name, key) where key is not null and finished_at is null;
+
+create index milepost_task_correlation on milepost_task (correlation, id) where correlation is not null;
+
+-- Listings by state. The states of the hot path stay out, so that it never pays for this index.
+create index milepost_task_state on milepost_task (state, id) where state not in ('pending', 'running', 'completed');
+
+create table milepost_history (
+  task integer not null,
+  revision integer not null,
+  ordinal integer not null,
+  at integer not null,
+  kind text not null,
+  state text not null,
+  attempt integer not null,
+  executor text,
+  reason text not null,
+  primary key (task, revision, ordinal)
+) strict, without rowid;
+
+create table milepost_lease (
+  executor text primary key,
+  host text not null,
+  pid integer not null,
+  started_at integer not null,
+  renewed_at integer not null,
+  lease_until integer not null
+) strict, without rowid;
+
+-- The newest time that was given out and stored, and how many transactions milepost has committed.
+create table milepost_clock (
+  only integer primary key check (only = 1),
+  newest integer not null,
+  commits integer not null
+) strict;
+
+insert into milepost_clock (only, newest, commits) values (1, 0, 0);

@@ -1,0 +1,1 @@
+delete from milepost_lease where executor = ?

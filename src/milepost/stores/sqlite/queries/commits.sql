@@ -1,0 +1,1 @@
+select commits from milepost_clock

@@ -1,0 +1,1 @@
+select * from milepost_task where id in (select value from json_each(?))

@@ -1,0 +1,1 @@
+select newest from milepost_clock

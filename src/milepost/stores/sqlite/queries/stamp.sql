@@ -1,0 +1,1 @@
+update milepost_clock set newest = max(newest, ?), commits = commits + 1

@@ -1,0 +1,1 @@
+update milepost_task set progress = ?, progress_note = ? where number = ?

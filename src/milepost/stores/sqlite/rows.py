@@ -1,0 +1,206 @@
+"""Records as rows and back. The order of columns is that of `migrations/0001_tasks.sql`.
+
+A damaged field must not break the listing it stands in: it is shown as well as can be, never raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, cast
+
+from milepost.clock import from_micros, to_micros
+from milepost.crash import Crash, CrashKind
+from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
+from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.transition import Transition
+from milepost.payload import Json, from_json_text, to_json_text
+from milepost.stores.protocol import Lease
+from milepost.stores.sqlite.driver import Row
+
+Values: TypeAlias = tuple[object, ...]
+
+_STATES: Final = MappingProxyType({state.value: state for state in TaskState})
+_AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
+_KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
+_CRASH_KINDS: Final = MappingProxyType({kind.value: kind for kind in CrashKind})
+# An enum's own `value` costs several look-ups, and every write reads a few.
+_TEXTS: Final = MappingProxyType({member: member.value for kind in (TaskState, Audit, HistoryKind) for member in kind})
+
+
+def record_of(row: Row) -> TaskRecord:
+    """The record in a whole row of `milepost_task`."""
+    # fmt: off
+    (
+        _, id, name, version, queue, priority, key, correlation, audit, state, due_at, fence, token, executor, revision,
+        sequence, epoch, failures, stalls, interruptions, created_at, started_at, finished_at, deadline_seconds,
+        deadline_at, cancel_requested_at, cancel_reason, progress, progress_note, metadata_json,
+        execution_metadata_json, initial_execution_metadata_json, result_json, error_json, crash,
+    ) = row
+    # fmt: on
+    return TaskRecord(
+        id=id,
+        name=name,
+        version=version,
+        queue=queue,
+        priority=priority,
+        key=key,
+        correlation=correlation,
+        audit=_AUDITS[audit],
+        state=_STATES[state],
+        due_at=None if due_at is None else _moment(due_at),
+        metadata_json=metadata_json,
+        execution_metadata_json=execution_metadata_json,
+        initial_execution_metadata_json=initial_execution_metadata_json,
+        result_json=result_json,
+        error_json=error_json,
+        crash=None if crash is None else _crash(crash),
+        fence=fence,
+        token=token,
+        executor=executor,
+        revision=revision,
+        sequence=sequence,
+        epoch=epoch,
+        failures=failures,
+        stalls=stalls,
+        interruptions=interruptions,
+        cancel_requested_at=None if cancel_requested_at is None else _moment(cancel_requested_at),
+        cancel_reason=cancel_reason,
+        progress=progress,
+        progress_note=progress_note,
+        deadline_seconds=deadline_seconds,
+        deadline_at=None if deadline_at is None else _moment(deadline_at),
+        created_at=_moment(created_at),
+        started_at=None if started_at is None else _moment(started_at),
+        finished_at=None if finished_at is None else _moment(finished_at),
+    )
+
+
+def insert_values(record: TaskRecord) -> Values:
+    """What `insert.sql` wants."""
+    return (
+        record.id,
+        record.name,
+        record.version,
+        record.queue,
+        record.priority,
+        record.key,
+        record.correlation,
+        _TEXTS[record.audit],
+        _TEXTS[record.state],
+        None if record.due_at is None else to_micros(record.due_at),
+        record.fence,
+        record.token,
+        record.executor,
+        record.revision,
+        record.sequence,
+        record.epoch,
+        record.failures,
+        record.stalls,
+        record.interruptions,
+        to_micros(record.created_at),
+        None if record.started_at is None else to_micros(record.started_at),
+        None if record.finished_at is None else to_micros(record.finished_at),
+        record.deadline_seconds,
+        None if record.deadline_at is None else to_micros(record.deadline_at),
+        None if record.cancel_requested_at is None else to_micros(record.cancel_requested_at),
+        record.cancel_reason,
+        record.progress,
+        record.progress_note,
+        record.metadata_json,
+        record.execution_metadata_json,
+        record.initial_execution_metadata_json,
+        record.result_json,
+        record.error_json,
+        None if record.crash is None else _crash_text(record.crash),
+    )
+
+
+def write_values(ordinal: int, decided: Transition) -> Values:
+    """What `write.sql` wants: the record after, the version before, and what to call this one in the answer."""
+    before, after = decided.before, decided.after
+    return (
+        _TEXTS[after.state],
+        None if after.due_at is None else to_micros(after.due_at),
+        after.fence,
+        after.token,
+        after.executor,
+        after.revision,
+        after.sequence,
+        after.epoch,
+        after.failures,
+        after.stalls,
+        after.interruptions,
+        None if after.started_at is None else to_micros(after.started_at),
+        None if after.finished_at is None else to_micros(after.finished_at),
+        None if after.deadline_at is None else to_micros(after.deadline_at),
+        None if after.cancel_requested_at is None else to_micros(after.cancel_requested_at),
+        after.cancel_reason,
+        after.execution_metadata_json,
+        after.result_json,
+        after.error_json,
+        None if after.crash is None else _crash_text(after.crash),
+        before.id,
+        _TEXTS[before.state],
+        before.fence,
+        before.token,
+        before.sequence,
+        before.revision,
+        ordinal,
+    )
+
+
+def history_values(task: int, revision: int, events: tuple[HistoryEvent, ...]) -> Iterator[Values]:
+    """What `write_history.sql` wants, a line for each event of one revision of the task with that number."""
+    for ordinal, event in enumerate(events):
+        at, kind, state = to_micros(event.at), _TEXTS[event.kind], _TEXTS[event.state]
+        yield (task, revision, ordinal, at, kind, state, event.attempt, event.executor, event.reason)
+
+
+def event_of(row: Row) -> HistoryEvent:
+    """A line of history."""
+    at, kind, state, attempt, executor, reason = row
+    return HistoryEvent(_moment(at), _KINDS[kind], _STATES[state], attempt, executor, reason)
+
+
+def lease_values(lease: Lease) -> Values:
+    """What `open_lease.sql` wants."""
+    times = (lease.started_at, lease.renewed_at, lease.lease_until)
+    return (lease.executor, lease.host, lease.pid, *map(to_micros, times))
+
+
+def lease_of(row: Row) -> Lease:
+    """An executor's lease."""
+    executor, host, pid, *times = row
+    started_at, renewed_at, lease_until = map(_moment, times)
+    return Lease(executor, host, pid, started_at, renewed_at, lease_until)
+
+
+def _moment(micros: int) -> datetime:
+    try:
+        return from_micros(micros)
+    except OverflowError:  # not a time that milepost wrote
+        return datetime.max.replace(tzinfo=UTC) if micros > 0 else datetime.min.replace(tzinfo=UTC)
+
+
+def _crash_text(crash: Crash) -> str:
+    parts: dict[str, Json] = {
+        "kind": crash.kind.value,
+        "message": crash.message,
+        "type_name": crash.type_name,
+        "traceback": crash.traceback,
+    }
+    return to_json_text(parts).unwrap()
+
+
+def _crash(text: str) -> Crash:
+    parts: Any = from_json_text(text).value_or(None)
+    if not isinstance(parts, dict):
+        return Crash(CrashKind.EXCEPTION, text)
+    crash = cast("dict[str, object]", parts)
+    kind = _CRASH_KINDS.get(str(crash.get("kind")))
+    if kind is None:
+        return Crash(CrashKind.EXCEPTION, text)
+    message, type_name, traceback = (str(crash.get(part, "")) for part in ("message", "type_name", "traceback"))
+    return Crash(kind, message, type_name, traceback)

@@ -1,0 +1,248 @@
+"""The verbs of the store on one open SQLite transaction. The SQL is in `queries`; decisions come from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, final
+
+from milepost.clock import from_micros, to_micros
+from milepost.effects import Parameters
+from milepost.errors import StoreError
+from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
+from milepost.lifecycle.transition import Transition, claim_history, enqueued_history
+from milepost.stores.filter import TaskFilter
+from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, hints_of
+from milepost.stores.sqlite.driver import Connection
+from milepost.stores.sqlite.filters import count_of, search_of
+from milepost.stores.sqlite.rows import (
+    Values,
+    event_of,
+    history_values,
+    insert_values,
+    lease_of,
+    lease_values,
+    record_of,
+    write_values,
+)
+from milepost.stores.sqlite.statements import statement
+from milepost.stores.sqlite.ticker import Ticker
+
+_CANCEL_REQUESTS: Final = statement("cancel_requests")
+_CLAIM: Final = statement("claim")
+_CLAIMABLE_DUE: Final = statement("claimable_due")
+_CLAIMABLE_EXPIRED: Final = statement("claimable_expired")
+_CLOSE_LEASE: Final = statement("close_lease")
+_DELETE: Final = statement("delete")
+_DELETE_HISTORY: Final = statement("delete_history")
+_GET: Final = statement("get")
+_HELD: Final = statement("held")
+_HISTORY: Final = statement("history")
+_HOLDERS: Final = statement("holders")
+_INSERT: Final = statement("insert")
+_LEASES: Final = statement("leases")
+_NEXT_DUE: Final = statement("next_due")
+_NOW: Final = statement("now")
+_OPEN_LEASE: Final = statement("open_lease")
+_QUEUES: Final = statement("queues")
+_RENEW: Final = statement("renew")
+_REPORT: Final = statement("report")
+_STAMP: Final = statement("stamp")
+_WRITE: Final = statement("write")
+_WRITE_HISTORY: Final = statement("write_history")
+_WRITE_PROGRESS: Final = statement("write_progress")
+
+
+@final
+class SqliteTransaction:
+    """What user code sees of a transaction: the driver's connection, and the driver's own exceptions."""
+
+    def __init__(self, session: SqliteSession) -> None:
+        self._session = session
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection."""
+        return self._session.database.raw
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return all its rows."""
+        return self._session.database.execute_foreign(sql, parameters)
+
+
+@final
+class SqliteSession:
+    """One open transaction. It neither begins nor ends it.
+
+    `is_lent` says that the transaction is a caller's own: nobody else will store the time that was given out in it, and
+    sqlite3 may begin it only with the first statement that writes.
+    """
+
+    def __init__(self, database: Connection, ticker: Ticker, *, is_lent: bool = False) -> None:
+        self._database: Connection | None = database
+        self._ticker = ticker
+        self._is_lent = is_lent
+        self._stored: datetime | None = None
+        self.newest: datetime | None = None
+        self.hints = Hint(0)
+        self.transaction: Final = SqliteTransaction(self)
+
+    @property
+    def database(self) -> Connection:
+        """The connection, until the transaction has ended: a later use would be outside of any."""
+        database = self._database
+        if database is None:
+            raise StoreError("this session's transaction has ended; use a session only inside its function")
+        if not self._is_lent and not database.in_transaction:
+            # SQLite rolls back by itself, as when the disk is full; what comes after would be committed bit by bit.
+            raise StoreError("this transaction was rolled back; nothing more can be done in it")
+        return database
+
+    def end(self) -> None:
+        """Refuse every later verb."""
+        self._database = None
+
+    def now(self) -> datetime:
+        if self._stored is None:
+            self._stored = from_micros(self.database.execute(_NOW)[0][0])
+        self.newest = self._ticker.at_least(self._stored)
+        return self.newest
+
+    def insert(self, records: Sequence[TaskRecord]) -> None:
+        self.database.many(_INSERT, map(insert_values, records))
+        for record in records:
+            self.hints |= hints_of(record)
+        self._changed()
+
+    def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
+        records = map(record_of, self.database.execute(_HOLDERS, {"keys": json.dumps(keys)})) if keys else ()
+        return {(record.name, record.key or ""): record for record in records}
+
+    def claim(self, order: ClaimOrder, *, now: datetime) -> list[TaskRecord]:
+        if order.limit <= 0 or not order.names:
+            return []
+        expired, due = self._claimable(order, to_micros(now))
+        numbers = [*expired, *due]
+        if not numbers:
+            return []
+        wanted = {"executor": order.executor, "now": to_micros(now), "numbers": json.dumps(numbers)}
+        rows = {row[0]: row for row in self.database.execute(_CLAIM, wanted)}
+        records = [record_of(rows[number]) for number in numbers]
+        history: list[Values] = []
+        for index, (number, record) in enumerate(zip(numbers, records, strict=True)):
+            events = claim_history(record, reclaimed=index < len(expired), now=now)
+            history += history_values(number, record.revision, events)
+            if record.cancel_requested_at is not None:
+                self.hints |= hints_of(record)
+        self._write_history(history)
+        return records
+
+    def queues(self, names: Mapping[str, int]) -> list[str]:
+        return [queue for (queue,) in self.database.execute(_QUEUES, {"names": json.dumps(dict(names))})]
+
+    def next_due(self, names: Mapping[str, int], queues: Sequence[str]) -> datetime | None:
+        wanted = {"names": json.dumps(dict(names)), "queues": json.dumps(list(queues))}
+        ((earliest,),) = self.database.execute(_NEXT_DUE, wanted)
+        return None if earliest is None else from_micros(earliest)
+
+    def write(self, transitions: Sequence[Transition]) -> list[bool]:
+        values = (write_values(ordinal, decided) for ordinal, decided in enumerate(transitions))
+        numbers = {ordinal: number for number, ordinal in self.database.many(_WRITE, values)}
+        history: list[Values] = []
+        for ordinal, number in numbers.items():
+            decided = transitions[ordinal]
+            self.hints |= hints_of(decided.after)
+            history += history_values(number, decided.after.revision, decided.history)
+            if _resets_progress(decided):
+                self.database.execute(_WRITE_PROGRESS, (decided.after.progress, decided.after.progress_note, number))
+        self._write_history(history)
+        return [ordinal in numbers for ordinal in range(len(transitions))]
+
+    def report(self, reports: Sequence[Report]) -> None:
+        self.database.many(_REPORT, [(report.fraction, report.note, report.id, report.token) for report in reports])
+
+    def get(self, ids: Sequence[TaskId]) -> list[TaskRecord]:
+        records = {row[1]: record_of(row) for row in self.database.execute(_GET, (json.dumps(ids),))} if ids else {}
+        return [records[id] for id in ids if id in records]
+
+    def search(self, wanted: TaskFilter, *, limit: int) -> list[TaskRecord]:
+        return [record_of(row) for row in self.database.execute(*search_of(wanted, limit))]
+
+    def count(self, wanted: TaskFilter) -> int:
+        ((found,),) = self.database.execute(*count_of(wanted))
+        return int(found)
+
+    def history(self, id: TaskId) -> list[HistoryEvent]:
+        rows = self.database.execute(_GET, (json.dumps([id]),))
+        if not rows:
+            return []
+        stored = self.database.execute(_HISTORY, (rows[0][0],))
+        return [*enqueued_history(record_of(rows[0])), *map(event_of, stored)]
+
+    def delete(self, ids: Sequence[TaskId]) -> int:
+        numbers = [number for (number,) in self.database.execute(_DELETE, (json.dumps(ids),))]
+        if numbers:
+            self.database.execute(_DELETE_HISTORY, (json.dumps(numbers),))
+            self.hints |= Hint.FINAL
+            self._changed()
+        return len(numbers)
+
+    def open_lease(self, lease: Lease) -> None:
+        self.database.execute(_OPEN_LEASE, lease_values(lease))
+        self._changed()
+
+    def renew(self, executor: str, *, now: datetime, lease_until: datetime) -> bool:
+        renewed = self.database.execute(_RENEW, (to_micros(now), to_micros(lease_until), executor))
+        self._changed()
+        return bool(renewed)
+
+    def close_lease(self, executor: str) -> None:
+        self.database.execute(_CLOSE_LEASE, (executor,))
+        self._changed()
+
+    def leases(self) -> list[Lease]:
+        return [lease_of(row) for row in self.database.execute(_LEASES)]
+
+    def held(self, executor: str) -> list[Held]:
+        return [_held(*row) for row in self.database.execute(_HELD, (executor,))]
+
+    def cancel_requests(self, executor: str) -> list[Held]:
+        return [_held(*row) for row in self.database.execute(_CANCEL_REQUESTS, (executor,))]
+
+    def _claimable(self, order: ClaimOrder, now: int) -> tuple[list[int], list[int]]:
+        wanted = {"names": json.dumps(dict(order.names)), "queue": order.queue, "now": now}
+        due = _numbers(self.database.execute(_CLAIMABLE_DUE, {**wanted, "limit": order.limit}))
+        if order.limit == 1 and due:
+            return [], due
+        half = (order.limit + 1) // 2
+        expired = _numbers(self.database.execute(_CLAIMABLE_EXPIRED, {**wanted, "limit": half}))
+        return expired, due[: order.limit - len(expired)]
+
+    def _write_history(self, history: Sequence[Values]) -> None:
+        if history:
+            self.database.many(_WRITE_HISTORY, history)
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._is_lent:
+            stamp(self.database, self.newest)
+
+
+def stamp(database: Connection, newest: datetime | None) -> None:
+    """Store that a transaction of milepost's is about to commit, and the newest time that it gave out."""
+    database.execute(_STAMP, (0 if newest is None else to_micros(newest),))
+
+
+def _resets_progress(decided: Transition) -> bool:
+    # Only then: what was reported since `before` was read is newer than what `before` says.
+    before, after = decided.before, decided.after
+    return before.progress != after.progress or before.progress_note != after.progress_note
+
+
+def _numbers(rows: Sequence[tuple[Any, ...]]) -> list[int]:
+    return [number for (number,) in rows]
+
+
+def _held(id: str, fence: int, token: str | None, cancel_reason: str | None) -> Held:
+    return Held(TaskId(id), fence, token or "", cancel_reason)

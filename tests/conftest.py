@@ -1,0 +1,10 @@
+"""What all tests share: everything asynchronous runs on trio."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "trio"

@@ -1,0 +1,129 @@
+"""What holds of every transition, whatever the record, the event, the policy and the time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from milepost.lifecycle import events
+from milepost.lifecycle.events import Event
+from milepost.lifecycle.invariants import violations
+from milepost.lifecycle.record import Audit, HistoryKind, TaskRecord
+from milepost.lifecycle.refusals import WrongState
+from milepost.lifecycle.states import FINAL_STATES, TaskState
+from milepost.lifecycle.transition import (
+    Policy,
+    Transition,
+    admission,
+    claim_history,
+    enqueued_history,
+    is_audited,
+    transition,
+)
+from tests.strategies import any_events, moments, policies, records
+
+pytestmark = pytest.mark.slow
+
+
+@given(records())
+def test_the_records_that_these_tests_start_from_are_sound(record: TaskRecord) -> None:
+    assert violations(record) == ()
+
+
+@given(records(), any_events(), moments(), policies())
+def test_a_transition_answers_and_leaves_a_sound_record(
+    record: TaskRecord, event: Event, now: datetime, policy: Policy
+) -> None:
+    decision = transition(record, event, now=now, policy=policy)
+    match decision:
+        case Transition():
+            assert decision.before is record
+            assert violations(decision.after) == ()
+        case WrongState():
+            assert decision == WrongState(record.state)
+
+
+@given(records(), any_events(), moments(), policies())
+def test_counters_move_only_as_they_may(record: TaskRecord, event: Event, now: datetime, policy: Policy) -> None:
+    before, after = _accepted(record, event, now, policy)
+    assume(after is not before)
+    assert after.revision == before.revision + 1
+    assert after.fence - before.fence in (0, 1)
+    assert after.sequence - before.sequence in (0, 1)
+    assert (after.epoch == before.epoch + 1) is isinstance(event, events.Requeued)
+    assert after.epoch - before.epoch in (0, 1)
+    assert after.failures in (0, before.failures, before.failures + 1)
+    assert after.execution_metadata_json == before.execution_metadata_json or after.sequence == before.sequence + 1
+
+
+@given(records(), any_events(), moments(), policies())
+def test_what_identifies_a_task_never_changes(record: TaskRecord, event: Event, now: datetime, policy: Policy) -> None:
+    before, after = _accepted(record, event, now, policy)
+    for field in ("id", "name", "version", "queue", "priority", "key", "correlation", "audit", "created_at"):
+        assert getattr(after, field) == getattr(before, field)
+    assert after.metadata_json == before.metadata_json
+    assert after.initial_execution_metadata_json == before.initial_execution_metadata_json
+    assert after.deadline_seconds == before.deadline_seconds
+
+
+@given(st.data(), st.sampled_from(sorted(FINAL_STATES, key=lambda state: state.value)), any_events(), moments())
+def test_an_ended_task_changes_only_by_a_requeue(
+    data: st.DataObject, state: TaskState, event: Event, now: datetime
+) -> None:
+    record = data.draw(records(state=state))
+    decision = transition(record, event, now=now)
+    assert isinstance(decision, Transition) is isinstance(event, events.Requeued)
+
+
+@given(records(), any_events(), moments(), policies())
+def test_a_change_has_one_line_of_history_if_it_is_audited(
+    record: TaskRecord, event: Event, now: datetime, policy: Policy
+) -> None:
+    decision = transition(record, event, now=now, policy=policy)
+    assume(isinstance(decision, Transition) and decision.after is not record)
+    assert isinstance(decision, Transition)
+    assert len(decision.history) <= 1
+    assert (record.audit is Audit.FULL) <= (len(decision.history) == 1)
+    assert (record.audit is Audit.NONE) <= (decision.history == ())
+    for line in decision.history:
+        assert is_audited(line.kind, record.audit)
+        assert (line.at, line.state, line.attempt) == (now, decision.after.state, record.attempt)
+        assert line.executor == (decision.after.executor or record.executor)
+
+
+@given(records(), moments())
+def test_a_claim_tells_the_same_history_to_stores_that_claim_in_sets(record: TaskRecord, now: datetime) -> None:
+    decision = transition(record, events.Claimed("ada", "token"), now=now)
+    assume(isinstance(decision, Transition))
+    assert isinstance(decision, Transition)
+    reclaimed = record.state is TaskState.RUNNING
+    assert claim_history(decision.after, reclaimed=reclaimed, now=now) == decision.history
+
+
+@given(records(), moments(), policies())
+def test_what_admission_says_is_accepted_and_ends_the_run(record: TaskRecord, now: datetime, policy: Policy) -> None:
+    claimed = transition(record, events.Claimed("ada", "token"), now=now)
+    assume(isinstance(claimed, Transition))
+    assert isinstance(claimed, Transition)
+    verdict = admission(claimed.after, now=now, policy=policy)
+    assume(verdict is not None)
+    assert verdict is not None
+    decision = transition(claimed.after, verdict, now=now, policy=policy)
+    assert isinstance(decision, Transition)
+    assert decision.after.state in FINAL_STATES | {TaskState.QUARANTINED}
+
+
+@given(records())
+def test_the_first_line_of_history_is_told_from_the_row(record: TaskRecord) -> None:
+    lines = enqueued_history(record)
+    assert [line.kind for line in lines] == [HistoryKind.ENQUEUED] * is_audited(HistoryKind.ENQUEUED, record.audit)
+
+
+def _accepted(record: TaskRecord, event: Event, now: datetime, policy: Policy) -> tuple[TaskRecord, TaskRecord]:
+    decision = transition(record, event, now=now, policy=policy)
+    assume(isinstance(decision, Transition))
+    assert isinstance(decision, Transition)
+    return decision.before, decision.after

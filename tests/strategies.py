@@ -1,0 +1,167 @@
+"""The one home of Hypothesis strategies: JSON values, payload texts, events, and sound records in every state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from milepost.crash import Crash, CrashKind
+from milepost.lifecycle import events
+from milepost.lifecycle.events import Event
+from milepost.lifecycle.record import Audit, TaskId, TaskRecord
+from milepost.lifecycle.retry import Retry
+from milepost.lifecycle.states import FINAL_STATES, WAITING_STATES, TaskState
+from milepost.lifecycle.transition import Policy
+from milepost.payload import Json, JsonText, to_json_text
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+def storable_text(max_size: int = 20) -> st.SearchStrategy[str]:
+    """Text that every database holds: no NUL, no halves of surrogate pairs."""
+    return st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=max_size)
+
+
+def json_values(max_leaves: int = 12) -> st.SearchStrategy[Json]:
+    """JSON values that may be stored; floats are finite."""
+    scalars: st.SearchStrategy[Json] = (
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**70), 2**70)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | storable_text()
+    )
+    return st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(storable_text(6), inner, max_size=4),
+        max_leaves=max_leaves,
+    )
+
+
+def payload_texts() -> st.SearchStrategy[JsonText]:
+    """Canonical JSON texts."""
+    return json_values().map(lambda value: to_json_text(value).unwrap())
+
+
+def moments() -> st.SearchStrategy[datetime]:
+    """Instants in UTC, around `NOW` more often than far away."""
+    near = st.integers(-3, 3).map(lambda n: NOW + n * timedelta(seconds=1))
+    far = st.datetimes(datetime(1970, 1, 1), datetime(2999, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))
+    return near | far
+
+
+def delays() -> st.SearchStrategy[timedelta]:
+    """How long to wait: nothing, a little, or more than any calendar has."""
+    return st.timedeltas(timedelta(0), timedelta(days=400)) | st.sampled_from([timedelta(0), timedelta.max])
+
+
+def short_payloads() -> st.SearchStrategy[JsonText]:
+    """A few payload texts, for tests in which only their being the same matters."""
+    return st.sampled_from([JsonText(text) for text in ("null", "{}", '{"page":1}', '{"page":2}', '"é"')])
+
+
+def crashes() -> st.SearchStrategy[Crash]:
+    """Any end that the task did not choose."""
+    return st.builds(Crash, st.sampled_from(CrashKind), storable_text(4), st.sampled_from(["", "ValueError"]))
+
+
+def run_events() -> st.SearchStrategy[Event]:
+    """What can happen to a task that runs."""
+    return st.one_of(
+        st.builds(events.Committed, short_payloads()),
+        st.builds(events.Succeeded, short_payloads()),
+        st.builds(
+            events.Suspended, st.none() | short_payloads(), st.none() | moments() | delays(), at_once=st.booleans()
+        ),
+        st.builds(events.Failed, short_payloads(), st.booleans(), st.booleans(), st.none() | delays()),
+        st.builds(events.GaveUp, short_payloads()),
+        st.builds(events.Crashed, crashes(), st.booleans()),
+        st.builds(events.DeadlineMissed),
+        st.builds(events.Interrupted),
+        st.builds(events.Undecodable, storable_text()),
+        st.builds(events.Stalled),
+        st.builds(events.CancelObeyed),
+    )
+
+
+def any_events() -> st.SearchStrategy[Event]:
+    """What can happen to a task at all."""
+    return st.one_of(
+        run_events(),
+        st.builds(events.Claimed, storable_text(), storable_text()),
+        st.builds(events.CancelRequested, storable_text()),
+        st.builds(events.Requeued, st.booleans()),
+    )
+
+
+def policies() -> st.SearchStrategy[Policy]:
+    """Retry policies of each kind, with small and large budgets."""
+    retries = st.one_of(
+        st.builds(Retry.never),
+        st.builds(Retry.default),
+        st.builds(Retry.fixed, st.integers(0, 5), delays()),
+        st.builds(Retry.exponential, st.integers(0, 10_000), st.timedeltas(timedelta(0), timedelta(days=2))),
+    )
+    return st.builds(Policy, retries, st.integers(1, 10_000))
+
+
+@st.composite
+def records(draw: st.DrawFn, *, state: TaskState | None = None, **fixed: Any) -> TaskRecord:
+    """A sound record: whatever `lifecycle.invariants` says of its state holds."""
+    chosen = draw(st.sampled_from(TaskState)) if state is None else state
+    cancelling = draw(st.booleans()) if chosen is TaskState.RUNNING else False
+    counters = st.integers(0, 12)
+    metadata = draw(short_payloads())
+    record = TaskRecord(
+        id=TaskId(f"01890000-0000-7000-8000-{draw(st.integers(0, 2**40)):012x}"),
+        name=draw(st.sampled_from(["send", "bill", "é"])),
+        version=draw(st.integers(1, 3)),
+        queue=draw(st.sampled_from(["default", "slow"])),
+        priority=draw(st.integers(-2, 2)),
+        key=draw(st.none() | storable_text(4)),
+        correlation=draw(st.none() | storable_text(4)),
+        audit=draw(st.sampled_from(Audit)),
+        state=chosen,
+        metadata_json=metadata,
+        execution_metadata_json=draw(short_payloads()),
+        initial_execution_metadata_json=metadata,
+        fence=draw(counters) + 1,
+        token=draw(storable_text()),
+        executor="ada" if chosen is TaskState.RUNNING else None,
+        revision=draw(counters),
+        sequence=draw(counters),
+        epoch=draw(counters) + 1,
+        failures=draw(counters),
+        stalls=draw(st.integers(0, 9_999)),
+        interruptions=draw(counters),
+        cancel_requested_at=NOW if cancelling else None,
+        cancel_reason=draw(storable_text()) if cancelling else None,
+        deadline_seconds=draw(st.none() | st.floats(0, 1e12)),
+        deadline_at=draw(st.none() | moments()),
+        created_at=draw(moments()),
+        due_at=draw(_due_times(chosen)),
+        finished_at=draw(moments()) if chosen in FINAL_STATES else None,
+    )
+    return attrs.evolve(record, **_outcome(draw, chosen), **fixed)
+
+
+def _due_times(state: TaskState) -> st.SearchStrategy[datetime | None]:
+    if state in WAITING_STATES:
+        return moments()
+    return st.none() | moments() if state is TaskState.SUSPENDED else st.none()
+
+
+def _outcome(draw: st.DrawFn, state: TaskState) -> dict[str, Any]:
+    match state:
+        case TaskState.COMPLETED:
+            return {"result_json": draw(short_payloads())}
+        case TaskState.FAILED | TaskState.CANCELLED:
+            typed = draw(st.booleans())
+            return {"error_json": draw(short_payloads())} if typed else {"crash": draw(crashes())}
+        case TaskState.QUARANTINED:
+            return {"crash": draw(crashes())}
+        case _:
+            return {}

@@ -1,0 +1,325 @@
+"""What a user writes and both checkers accept, with the types that they see. Only checked, never run.
+
+mypy --strict and pyright strict, no plugin, no ignore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Never, assert_never, assert_type
+
+from attrs import frozen
+from returns.result import Result
+
+from milepost.crash import Crash
+from milepost.effects import Statement, Transaction
+from milepost.lifecycle.retry import Retry
+from milepost.results import (
+    Cancellation,
+    Empty,
+    Failure,
+    Outcome,
+    Success,
+    Suspended,
+    TaskResult,
+    TaskValue,
+    from_result,
+)
+from milepost.tasks import BlockingExecution, Execution, Task, TaskRequest, task
+
+
+@frozen
+class Order:
+    """Metadata."""
+
+    id: int
+
+
+@frozen
+class Waiting:
+    """Execution metadata."""
+
+    operation: str = ""
+
+
+@frozen
+class Receipt:
+    """A result."""
+
+    number: int
+
+
+@frozen
+class Refused:
+    """An error."""
+
+    reason: str
+
+
+@frozen
+class Lost:
+    """Another error."""
+
+
+# Builders: every form, and what it is.
+
+
+def successes() -> None:
+    assert_type(Success.with_result(Receipt(1)), Success[Receipt])
+    assert_type(Success.with_result(Receipt(1)).for_error(Refused), Success[Receipt, Refused])
+    assert_type(Success.with_result(Receipt(1)).for_error(Refused | Lost), Success[Receipt, Refused | Lost])
+    assert_type(Success.with_result(Receipt(1)).for_empty_error(), Success[Receipt, Empty])
+    assert_type(Success.with_empty_result(), Success[Empty])
+    assert_type(Success.with_empty_result().for_empty_error(), Success[Empty, Empty])
+    assert_type(Success.with_result(None).for_error(Lost), Success[None, Lost])
+
+
+def failures() -> None:
+    assert_type(Failure.with_error(Lost()), Failure[Never, Lost])
+    assert_type(Failure.with_empty_error(), Failure[Never, Empty])
+    assert_type(Failure.for_result(Receipt).with_error(Lost()), Failure[Receipt, Lost])
+    assert_type(Failure.for_result(Receipt | None).with_error(Lost()), Failure[Receipt | None, Lost])
+    assert_type(Failure.for_result(Receipt).with_empty_error(), Failure[Receipt, Empty])
+    assert_type(Failure.for_empty_result().with_error(Lost()), Failure[Empty, Lost])
+    assert_type(Failure.for_empty_result().with_empty_error(), Failure[Empty, Empty])
+    assert_type(Failure.for_result(Receipt).with_error(Lost()).final(), Failure[Receipt, Lost])
+    assert_type(Failure.with_error(Lost()).retry_after(timedelta(seconds=1)), Failure[Never, Lost])
+
+
+def suspensions(moment: datetime) -> None:
+    assert_type(Suspended.for_result(Receipt).for_error(Lost), Suspended[Receipt, Lost])
+    assert_type(Suspended.for_result(Receipt).for_empty_error(), Suspended[Receipt, Empty])
+    assert_type(Suspended.for_empty_result().for_error(Lost), Suspended[Empty, Lost])
+    carrying = Suspended.with_execution_metadata(Waiting("a"))
+    assert_type(carrying.for_result(Receipt).for_error(Lost), Suspended[Receipt, Lost, Waiting])
+    assert_type(carrying.for_empty_result().for_empty_error(), Suspended[Empty, Empty, Waiting])
+    parked = Suspended.for_result(Receipt).for_error(Lost)
+    assert_type(parked.until(moment), Suspended[Receipt, Lost])
+    assert_type(parked.after(timedelta(hours=1)), Suspended[Receipt, Lost])
+    assert_type(parked.at_once(), Suspended[Receipt, Lost])
+    assert_type(parked.until_finished(), Suspended[Receipt, Lost])
+
+
+def cancellations() -> None:
+    assert_type(Cancellation.with_error(Lost()), Cancellation[Never, Lost])
+    assert_type(Cancellation.with_empty_error(), Cancellation[Never, Empty])
+    assert_type(Cancellation.for_result(Receipt).with_error(Lost()), Cancellation[Receipt, Lost])
+    assert_type(Cancellation.for_result(Receipt).with_empty_error(), Cancellation[Receipt, Empty])
+    assert_type(Cancellation.for_empty_result().with_error(Lost()), Cancellation[Empty, Lost])
+
+
+# Short forms fit where the declared type is wider: covariance, and Never where nothing was said.
+
+
+def short_forms(choice: int, moment: datetime) -> TaskResult[Receipt, Refused | Lost, Waiting]:
+    match choice:
+        case 0:
+            return Success.with_result(Receipt(1))
+        case 1:
+            return Failure.with_error(Lost()).final()
+        case 2:
+            return Cancellation.with_error(Refused("no"))
+        case 3:
+            return Suspended()
+        case 4:
+            return Suspended(Waiting("a"))
+        case 5:
+            return Suspended().until(moment)
+        case _:
+            return Suspended(Waiting("a")).after(timedelta(hours=1))
+
+
+# The algebra.
+
+
+def algebra(result: TaskResult[int, Refused]) -> None:
+    assert_type(result.map(str), TaskResult[str, Refused])
+    assert_type(result.alt(lambda _: Lost()), TaskResult[int, Lost])
+    assert_type(result.bind(checked), TaskResult[Receipt, Refused | Lost])
+    assert_type(result.lash(recovered), TaskResult[int | Receipt, Refused | Lost])
+    assert_type(result.swap(), TaskResult[Refused, int | Refused])
+    assert_type(result.value_or(None), int | None)
+    assert_type(result.bind_result(parsed), TaskResult[str, Refused | Lost])
+
+
+def algebra_of_the_base(result: TaskValue[int, Refused, Waiting]) -> None:
+    assert_type(result.map(str), TaskResult[str, Refused, Waiting])
+    assert_type(result.map(lambda n: n * 1.5), TaskResult[float, Refused, Waiting])
+    assert_type(result.alt(lambda _: Lost()), TaskResult[int, Lost, Waiting])
+    assert_type(result.bind(checked), TaskResult[Receipt, Refused | Lost, Waiting])
+    assert_type(result.lash(recovered), TaskResult[int | Receipt, Refused | Lost, Waiting])
+    assert_type(result.swap(), TaskResult[Refused, int | Refused, Waiting])
+    assert_type(result.value_or(None), int | None)
+    assert_type(result.bind_result(parsed), TaskResult[str, Refused | Lost, Waiting])
+
+
+def checked(value: int) -> TaskResult[Receipt, Lost]:
+    return Success.with_result(Receipt(value)) if value else Failure.with_error(Lost())
+
+
+def recovered(error: Refused) -> TaskResult[Receipt, Lost]:
+    return Success.with_result(Receipt(0)) if error.reason else Failure.with_error(Lost())
+
+
+def parsed(value: int) -> Result[str, Lost]:
+    return Result.from_value(str(value))
+
+
+def bridges(result: TaskResult[int, Refused], other: Result[int, Refused]) -> None:
+    assert_type(from_result(other), TaskResult[int, Refused])
+    assert_type(
+        result.to_result(), Result[int, Failure[int, Refused] | Suspended[int, Refused] | Cancellation[int, Refused]]
+    )
+
+
+def pipeline(result: TaskResult[int, Refused, Waiting]) -> TaskResult[str, Refused | Lost, Waiting]:
+    return result.map(abs).bind(checked).map(lambda receipt: receipt.number).bind_result(parsed)
+
+
+def execution_metadata_of_a_base(value: TaskValue[int, Refused, Waiting]) -> TaskResult[str, Refused, Waiting]:
+    return value.map(str)
+
+
+# One match over the four, and one over what a reader of a finished task gets, both complete.
+
+
+def told(result: TaskResult[Receipt, Refused, Waiting]) -> str:
+    match result:
+        case Success(result=receipt):
+            return str(assert_type(receipt, Receipt).number)
+        case Suspended():
+            return "parked"
+        case Failure(error=error) | Cancellation(error=error):
+            return assert_type(error, Refused).reason
+        case _:
+            assert_never(result)
+
+
+def ended(outcome: Outcome[Receipt, Refused]) -> str:
+    match outcome:
+        case Success(result=receipt):
+            return str(receipt.number)
+        case Failure(error=error) | Cancellation(error=error):
+            return error.reason
+        case Crash(kind=kind, message=message):
+            return f"{kind.value}: {message}"
+
+
+# Tasks: three shapes, told apart by their signature; with and without options.
+
+
+@task
+def pure(metadata: Order, progress: Waiting) -> TaskResult[Receipt, Refused]:
+    return Success.with_result(Receipt(metadata.id)) if progress.operation else Suspended()
+
+
+@task
+async def simple(metadata: Order, progress: Waiting) -> TaskResult[Receipt, Refused | Lost, Waiting]:
+    return Suspended(Waiting("a")) if metadata.id else Failure.with_error(Lost())
+
+
+@task(name="order", version=2, queue="bulk", priority=5, retry=Retry.fixed(2, timedelta(seconds=1)), timeout_seconds=5)
+async def committing(metadata: Order, progress: Waiting, execution: Execution[Waiting]) -> TaskResult[Receipt, Refused]:
+    await execution.commit(Waiting("a"))
+    charged = await execution.commit_after(charge, Waiting("charged"))
+    assert_type(charged, Result[int, Lost])
+    noted = await execution.commit_with(note, lambda rows: Waiting(str(rows)))
+    assert_type(noted, Result[int, Lost])
+    execution.report(0.5, "half")
+    return Success.with_result(Receipt(metadata.id))
+
+
+@task(blocking=True)
+def blocking(metadata: Order, progress: Waiting) -> TaskResult[Receipt, Refused]:
+    return Success.with_result(Receipt(metadata.id))
+
+
+@task(blocking=True)
+def blocking_committing(
+    metadata: Order, progress: Waiting, execution: BlockingExecution[Waiting]
+) -> TaskResult[Receipt, Refused]:
+    execution.commit(Waiting("a"))
+    return Success.with_result(Receipt(metadata.id))
+
+
+@task(cpu_bound=True)
+def computed(metadata: Order, progress: Empty) -> Success[Receipt] | Failure[Never, Lost]:
+    return Success.with_result(Receipt(metadata.id))
+
+
+@task
+async def plain(metadata: dict[str, int], progress: None) -> TaskResult[list[str], str]:
+    return Success.with_result(sorted(metadata))
+
+
+async def charge() -> Result[int, Lost]:
+    return Result.from_value(1)
+
+
+def note(transaction: Transaction) -> Result[int, Lost]:
+    return Result.from_value(len(transaction.execute("select 1")))
+
+
+async def calls(execution: Execution[Waiting], blocking_execution: BlockingExecution[Waiting]) -> None:
+    order, progress = Order(1), Waiting()
+    assert_type(pure(order, progress), TaskResult[Receipt, Refused])
+    assert_type(await simple(order, progress), TaskResult[Receipt, Refused | Lost, Waiting])
+    assert_type(await committing(order, progress, execution), TaskResult[Receipt, Refused])
+    assert_type(blocking(order, progress), TaskResult[Receipt, Refused])
+    assert_type(blocking_committing(order, progress, blocking_execution), TaskResult[Receipt, Refused])
+    assert_type(computed(order, Empty()), TaskResult[Receipt, Lost])
+    assert_type(await plain({"a": 1}, None), TaskResult[list[str], str])
+
+
+def requests() -> Sequence[TaskRequest]:
+    request = committing.with_metadata(Order(1))
+    assert_type(request, TaskRequest[Order, Waiting, Receipt, Refused])
+    changed = request.with_execution_metadata(Waiting("a")).with_key("order-1").with_priority(5).in_queue("bulk")
+    assert_type(
+        changed.after(timedelta(minutes=5)).with_correlation("1"), TaskRequest[Order, Waiting, Receipt, Refused]
+    )
+    return [request, pure.with_metadata(Order(2)), plain.with_metadata({})]
+
+
+def typed(any_shape: Task[Order, Waiting, Receipt, Refused]) -> str:
+    return any_shape.name
+
+
+def shapes_are_tasks() -> list[Task]:
+    typed(pure)
+    typed(committing)
+    typed(blocking_committing)
+    return [pure, simple, committing, blocking, blocking_committing, computed, plain]
+
+
+# Dependencies are closures.
+
+
+class Database:
+    """A dependency."""
+
+    async def save(self, order: Order) -> int:
+        """Store `order`."""
+        return order.id
+
+
+def tasks(database: Database) -> list[Task]:
+    @task
+    async def stored(metadata: Order, progress: Empty) -> TaskResult[Receipt, Lost]:
+        return Success.with_result(Receipt(await database.save(metadata)))
+
+    assert_type(stored.with_metadata(Order(1)), TaskRequest[Order, Empty, Receipt, Lost])
+    return [stored]
+
+
+# Follow-ups and effects: the narrow class stays, so every other method chains.
+
+
+def carried(moment: datetime) -> None:
+    follow_up, effect = pure.with_metadata(Order(1)), Statement("delete from cart where id = ?", [1])
+    success = Success.with_result(Receipt(1)).for_error(Lost).then_enqueue(follow_up, follow_up).with_effects(effect)
+    assert_type(success, Success[Receipt, Lost])
+    assert_type(Suspended().then_enqueue(follow_up).until_finished().with_effects(effect), Suspended)
+    assert_type(Failure.with_error(Lost()).with_effects(effect).final(), Failure[Never, Lost])
+    assert_type(Cancellation.with_error(Lost()).then_enqueue(follow_up), Cancellation[Never, Lost])

@@ -1,0 +1,250 @@
+"""What both checkers must refuse. Only checked, never run.
+
+Each wrong line, one mistake to a line, is marked with an ignore comment that names mypy's code. Both checkers report an
+ignore that is not needed, so a mistake that one of them no longer sees fails the check.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import assert_never
+
+from attrs import frozen
+
+from milepost.crash import Crash
+from milepost.effects import Statement
+from milepost.results import Cancellation, Failure, Outcome, Success, Suspended, TaskResult
+from milepost.tasks import BlockingExecution, Execution, Task, task
+
+
+@frozen
+class Order:
+    """Metadata."""
+
+    id: int
+
+
+@frozen
+class Waiting:
+    """Execution metadata."""
+
+    operation: str = ""
+
+
+@frozen
+class Elsewhere:
+    """The execution metadata of another task."""
+
+
+@frozen
+class Receipt:
+    """A result."""
+
+    number: int
+
+
+@frozen
+class Refused:
+    """An error."""
+
+    reason: str
+
+
+@frozen
+class Lost:
+    """Another error."""
+
+
+# What a task returns.
+
+
+def a_wrong_result_type(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Success.with_result(Lost())  # type: ignore[arg-type]
+
+
+def a_wrong_error_type(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Failure.for_result(Receipt).with_error(Lost())  # type: ignore[arg-type]
+
+
+def a_wrong_reason_to_give_up(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Cancellation.with_error(Lost())  # type: ignore[arg-type]
+
+
+def a_wrong_named_result_type(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Failure.for_result(Lost).with_error(Refused("no"))  # type: ignore[return-value]
+
+
+def a_wrong_named_error_type(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Success.with_result(Receipt(1)).for_error(Lost)  # type: ignore[arg-type]
+
+
+def a_wrong_execution_metadata(metadata: Order) -> TaskResult[Receipt, Refused, Waiting]:
+    return Suspended(Elsewhere())  # type: ignore[arg-type]
+
+
+def a_wrong_execution_metadata_by_name(metadata: Order) -> TaskResult[Receipt, Refused, Waiting]:
+    return Suspended.with_execution_metadata(Elsewhere()).for_result(Receipt).for_error(Refused)  # type: ignore[return-value]
+
+
+def an_execution_metadata_that_was_not_declared(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Suspended(Waiting())  # type: ignore[arg-type]
+
+
+def a_bare_value(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Receipt(1)  # type: ignore[return-value]
+
+
+def a_missing_return(metadata: Order) -> TaskResult[Receipt, Refused]:  # type: ignore[return]
+    if metadata.id:
+        return Success.with_result(Receipt(1))
+
+
+def an_unfinished_failure(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Failure.for_result(Receipt)  # type: ignore[return-value]
+
+
+def an_unfinished_suspended(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Suspended.for_result(Receipt)  # type: ignore[return-value]
+
+
+def an_unfinished_suspended_with_progress(metadata: Order) -> TaskResult[Receipt, Refused, Waiting]:
+    return Suspended.with_execution_metadata(Waiting())  # type: ignore[return-value]
+
+
+def an_unfinished_cancellation(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Cancellation.for_result(Receipt)  # type: ignore[return-value]
+
+
+def a_hint_on_the_wrong_result() -> None:
+    Success.with_result(1).final()  # type: ignore[attr-defined]
+    Cancellation.with_error(Lost()).retry_after(timedelta(0))  # type: ignore[attr-defined]
+    Failure.with_error(Lost()).until_finished()  # type: ignore[attr-defined]
+
+
+# What is read from a result.
+
+
+def a_result_without_narrowing(result: TaskResult[Receipt, Refused]) -> Receipt:
+    return result.result  # type: ignore[union-attr]
+
+
+def an_error_without_narrowing(outcome: Outcome[Receipt, Refused]) -> Refused:
+    return outcome.error  # type: ignore[union-attr]
+
+
+def a_forgotten_case(result: TaskResult[Receipt, Refused, Waiting]) -> str:
+    match result:
+        case Success():
+            return "done"
+        case Failure() | Cancellation():
+            return "not done"
+        case _:
+            assert_never(result)  # type: ignore[arg-type]
+
+
+def a_forgotten_case_without_assert_never(result: TaskResult[Receipt, Refused]) -> None:
+    match result:  # type: ignore[exhaustive-match]
+        case Success() | Suspended() | Failure():
+            print(result)
+
+
+def a_forgotten_crash(outcome: Outcome[Receipt, Refused]) -> str:
+    match outcome:
+        case Success():
+            return "done"
+        case Failure() | Cancellation():
+            return "not done"
+        case _:
+            assert_never(outcome)  # type: ignore[arg-type]
+
+
+def a_crash_is_not_an_answer(crash: Crash) -> TaskResult[Receipt, Refused]:
+    return crash  # type: ignore[return-value]
+
+
+def a_wrong_step(result: TaskResult[Receipt, Refused]) -> None:
+    result.map(step_from_a_number)  # type: ignore[arg-type]
+
+
+def a_bound_function_without_a_result(result: TaskResult[Receipt, Refused]) -> None:
+    result.bind(number_of)  # type: ignore[arg-type]
+
+
+def step_from_a_number(number: int) -> str:
+    return str(number)
+
+
+def number_of(receipt: Receipt) -> int:
+    return receipt.number
+
+
+# What a task is made of, and what it is asked to do.
+
+
+@task
+async def pay(metadata: Order, progress: Waiting, execution: Execution[Waiting]) -> TaskResult[Receipt, Refused]:
+    await execution.commit(Elsewhere())  # type: ignore[arg-type]
+    return Success.with_result(Receipt(metadata.id))
+
+
+@task(blocking=True)
+def blocking(metadata: Order, progress: Waiting, execution: BlockingExecution[Waiting]) -> TaskResult[Receipt, Refused]:
+    execution.commit(Elsewhere())  # type: ignore[arg-type]
+    return Success.with_result(Receipt(metadata.id))
+
+
+@task
+def pure(metadata: Order, progress: Waiting) -> TaskResult[Receipt, Refused]:
+    return Success.with_result(Receipt(metadata.id))
+
+
+async def no_result(metadata: Order, progress: Waiting) -> Receipt:
+    return Receipt(metadata.id)
+
+
+async def another_execution(
+    metadata: Order, progress: Waiting, execution: Execution[Elsewhere]
+) -> TaskResult[Receipt, Refused]:
+    return Success.with_result(Receipt(metadata.id))
+
+
+def one_parameter(metadata: Order) -> TaskResult[Receipt, Refused]:
+    return Success.with_result(Receipt(metadata.id))
+
+
+def definitions() -> None:
+    task(no_result)  # type: ignore[arg-type]
+    task(another_execution)  # type: ignore[arg-type]
+    task(one_parameter)  # type: ignore[arg-type]
+    task(name=5)  # type: ignore[call-overload]
+
+
+def requests() -> None:
+    pure.with_metadata(Waiting())  # type: ignore[arg-type]
+    pure.with_metadata(Order("1"))  # type: ignore[arg-type]
+    pure.with_metadata(Order(1)).with_execution_metadata(Elsewhere())  # type: ignore[arg-type]
+    pure.with_metadata(Order(1)).with_key("order-1", "KEEP")  # type: ignore[arg-type]
+    pure.with_metadata(Order(1)).after(5)  # type: ignore[arg-type]
+
+
+async def calls(execution: Execution[Elsewhere]) -> None:
+    pure(Order(1), Elsewhere())  # type: ignore[arg-type]
+    await pay(Order(1), Waiting(), execution)  # type: ignore[arg-type]
+    await pay(Order(1), Waiting())  # type: ignore[call-arg]
+
+
+def another_task(wanted: Task[Order, Elsewhere, Receipt, Refused]) -> None:
+    another_task(pure)  # type: ignore[arg-type]
+
+
+def carried() -> None:
+    Success.with_result(1).then_enqueue(pure)  # type: ignore[arg-type]
+    Success.with_result(1).with_effects("delete from cart")  # type: ignore[arg-type]
+    Success.with_result(1).with_effects(Statement("delete from cart where id = ?", 5))  # type: ignore[arg-type]
+
+
+# A value says what it says for good.
+
+
+def changes(success: Success[Receipt]) -> None:
+    success.result = Receipt(2)  # type: ignore[misc]
