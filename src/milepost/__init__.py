@@ -1,0 +1,94 @@
+"""milepost: typed, result-oriented background tasks that go on from their last milepost.
+
+The journey of one task, and where each stop lives:
+
+    describe    tasks        a typed function becomes a Task, a Task with metadata a TaskRequest
+    encode      codec        its values become canonical JSON, or a refusal
+    enqueue     client       requests enter the store, in one transaction
+    claim       executor     a turn takes what is due, each with a fence and a token
+    decode      codec        the record becomes typed metadata and execution metadata again
+    call        executor     the only place where user code runs, and where its exceptions end
+    settle      executor     result or crash becomes an event
+    transition  lifecycle    record x event x policy x now -> the next record
+    commit      stores       the next record, progress and effects, fenced, in one transaction
+    observe     telemetry    what happened, as values
+"""
+
+# Each public name leaves its own module and enters here, and nowhere else. `import X as X` marks it as exported.
+from milepost.client import BlockingClient as BlockingClient
+from milepost.client import BlockingTaskHandle as BlockingTaskHandle
+from milepost.client import BlockingTransactionClient as BlockingTransactionClient
+from milepost.client import Client as Client
+from milepost.client import TaskHandle as TaskHandle
+from milepost.client import TaskPage as TaskPage
+from milepost.client import TaskQuery as TaskQuery
+from milepost.client import TransactionClient as TransactionClient
+from milepost.crash import Crash as Crash
+from milepost.crash import CrashKind as CrashKind
+from milepost.effects import Statement as Statement
+from milepost.effects import Transaction as Transaction
+from milepost.errors import ClaimLost as ClaimLost
+from milepost.errors import ConfigurationError as ConfigurationError
+from milepost.errors import EffectTimeout as EffectTimeout
+from milepost.errors import FollowUpsUnsupported as FollowUpsUnsupported
+from milepost.errors import InvalidPayload as InvalidPayload
+from milepost.errors import InvalidResult as InvalidResult
+from milepost.errors import MilepostError as MilepostError
+from milepost.errors import MixedSqliteLibraries as MixedSqliteLibraries
+from milepost.errors import SchemaNewer as SchemaNewer
+from milepost.errors import SchemaOld as SchemaOld
+from milepost.errors import StoreBusy as StoreBusy
+from milepost.errors import StoreClosed as StoreClosed
+from milepost.errors import StoreDamaged as StoreDamaged
+from milepost.errors import StoreError as StoreError
+from milepost.errors import StoreFull as StoreFull
+from milepost.errors import StoreReadOnly as StoreReadOnly
+from milepost.errors import StoreUnreachable as StoreUnreachable
+from milepost.errors import StoreUrlError as StoreUrlError
+from milepost.errors import TaskDefinitionError as TaskDefinitionError
+from milepost.errors import TaskGone as TaskGone
+from milepost.executor import Executor as Executor
+from milepost.executor import ExecutorConfig as ExecutorConfig
+from milepost.executor import ExecutorStatistics as ExecutorStatistics
+from milepost.executor import open_executor as open_executor
+from milepost.executor import run_executor as run_executor
+from milepost.lifecycle.draft import OnConflict as OnConflict
+from milepost.lifecycle.record import Audit as Audit
+from milepost.lifecycle.record import HistoryEvent as HistoryEvent
+from milepost.lifecycle.record import HistoryKind as HistoryKind
+from milepost.lifecycle.record import TaskId as TaskId
+from milepost.lifecycle.record import TaskRecord as TaskRecord
+from milepost.lifecycle.refusals import CancelAccepted as CancelAccepted
+from milepost.lifecycle.refusals import CancelRefused as CancelRefused
+from milepost.lifecycle.refusals import DeleteRefused as DeleteRefused
+from milepost.lifecycle.refusals import EnqueueRefusal as EnqueueRefusal
+from milepost.lifecycle.refusals import EnqueueRefused as EnqueueRefused
+from milepost.lifecycle.refusals import KeyTaken as KeyTaken
+from milepost.lifecycle.refusals import RequeueRefused as RequeueRefused
+from milepost.lifecycle.refusals import TaskNotFound as TaskNotFound
+from milepost.lifecycle.refusals import WrongState as WrongState
+from milepost.lifecycle.retry import Retry as Retry
+from milepost.lifecycle.states import TaskState as TaskState
+from milepost.payload import Json as Json
+from milepost.payload import PayloadRefused as PayloadRefused
+from milepost.results import Cancellation as Cancellation
+from milepost.results import Empty as Empty
+from milepost.results import Failure as Failure
+from milepost.results import Outcome as Outcome
+from milepost.results import Success as Success
+from milepost.results import Suspended as Suspended
+from milepost.results import TaskResult as TaskResult
+from milepost.results import from_result as from_result
+from milepost.stores.open import open_store as open_store
+from milepost.stores.protocol import Store as Store
+from milepost.tasks import BlockingExecution as BlockingExecution
+from milepost.tasks import Execution as Execution
+from milepost.tasks import StopKind as StopKind
+from milepost.tasks import Stopping as Stopping
+from milepost.tasks import Task as Task
+from milepost.tasks import TaskRequest as TaskRequest
+from milepost.tasks import task as task
+
+KEEP = OnConflict.KEEP
+REPLACE = OnConflict.REPLACE
+REJECT = OnConflict.REJECT

@@ -60,7 +60,8 @@ def to_json_text(
     except (ValueError, TypeError, RecursionError):  # UnicodeEncodeError is a ValueError
         return Failure(_first_fault(value, depth_max))
     # Cheap tests that can only err towards looking closer: the exact walk is left to values that might be wrong.
-    if plain and "\\u0000" not in text and text.count("[") + text.count("{") <= depth_max:
+    shallow = text.count("[") + text.count("{") <= depth_max
+    if plain and shallow and "\\u0000" not in text and _keys_are_text(value):
         if len(text) * 4 <= bytes_max or len(text.encode()) <= bytes_max:
             return Success(JsonText(text))
         return Failure(PayloadRefused("$", f"{len(text.encode())} bytes, the limit is {bytes_max}"))
@@ -102,6 +103,13 @@ def contains(whole: Json, part: Json) -> bool:
             return isinstance(whole, bool) is isinstance(part, bool) and whole == part
 
 
+def _keys_are_text(value: object) -> bool:
+    # The encoder writes 1 and None as the keys "1" and "null" without a word.
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _keys_are_text(item) for key, item in cast("Any", value.items()))
+    return not isinstance(value, list | tuple) or all(map(_keys_are_text, cast("list[object]", value)))
+
+
 def _first_fault(value: Json, depth_max: int) -> PayloadRefused:
     for fault in _faults(value, "$", 0, depth_max):
         return fault
@@ -109,7 +117,7 @@ def _first_fault(value: Json, depth_max: int) -> PayloadRefused:
 
 
 def _faults(value: Any, path: str, depth: int, depth_max: int) -> Iterator[PayloadRefused]:
-    if isinstance(value, dict | list) and depth >= depth_max:
+    if isinstance(value, dict | list | tuple) and depth >= depth_max:
         yield PayloadRefused(path, f"nested deeper than {depth_max} levels")
         return
     match value:
@@ -123,7 +131,7 @@ def _faults(value: Any, path: str, depth: int, depth_max: int) -> Iterator[Paylo
         case float():
             if not math.isfinite(value):
                 yield PayloadRefused(path, f"{value} is not a JSON number")
-        case list():
+        case list() | tuple():  # the encoder writes tuples as arrays
             for index, item in enumerate(cast("list[object]", value)):
                 yield from _faults(item, f"{path}[{index}]", depth + 1, depth_max)
         case dict():

@@ -12,9 +12,20 @@ from typing import Never, assert_never, assert_type
 from attrs import frozen
 from returns.result import Result
 
+from milepost.client import BlockingClient, BlockingTaskHandle, Client, TaskHandle, TaskPage, TaskQuery
 from milepost.crash import Crash
 from milepost.effects import Statement, Transaction
+from milepost.lifecycle.record import TaskId, TaskRecord
+from milepost.lifecycle.refusals import (
+    CancelAccepted,
+    CancelRefused,
+    DeleteRefused,
+    EnqueueRefusal,
+    RequeueRefused,
+    TaskNotFound,
+)
 from milepost.lifecycle.retry import Retry
+from milepost.lifecycle.states import TaskState
 from milepost.results import (
     Cancellation,
     Empty,
@@ -323,3 +334,46 @@ def carried(moment: datetime) -> None:
     assert_type(Suspended().then_enqueue(follow_up).until_finished().with_effects(effect), Suspended)
     assert_type(Failure.with_error(Lost()).with_effects(effect).final(), Failure[Never, Lost])
     assert_type(Cancellation.with_error(Lost()).then_enqueue(follow_up), Cancellation[Never, Lost])
+
+
+# Clients: handles know what their task answers with; refusals are values.
+
+
+async def client_verbs(client: Client, id: TaskId) -> None:
+    handle = await client.enqueue(committing.with_metadata(Order(1)))
+    assert_type(handle, TaskHandle[Receipt, Refused])
+    assert_type(await handle.wait(timeout_seconds=30), Outcome[Receipt, Refused])
+    assert_type(await client.wait(handle), Outcome[Receipt, Refused])
+    assert_type(
+        await client.enqueue_all([pure.with_metadata(Order(1)), pure.with_metadata(Order(2))]),
+        list[TaskHandle[Receipt, Refused]],
+    )
+    assert_type(await client.try_enqueue(plain.with_metadata({})), Result[TaskHandle[list[str], str], EnqueueRefusal])
+    assert_type(await client.get(id), Result[TaskRecord, TaskNotFound])
+    assert_type(await client.cancel(id, reason="moot"), Result[CancelAccepted, CancelRefused])
+    assert_type(await client.requeue(id, from_start=True), Result[TaskRecord, RequeueRefused])
+    assert_type(await client.delete(id), Result[TaskRecord, DeleteRefused])
+
+
+def blocking_client_verbs(client: BlockingClient, id: TaskId) -> None:
+    handle = client.enqueue(committing.with_metadata(Order(1)))
+    assert_type(handle, BlockingTaskHandle[Receipt, Refused])
+    assert_type(handle.wait(timeout_seconds=30), Outcome[Receipt, Refused])
+    assert_type(client.get(id), Result[TaskRecord, TaskNotFound])
+
+
+async def queries(client: Client) -> None:
+    query = TaskQuery.for_task(committing).with_state(TaskState.SUSPENDED).with_metadata(id=42)
+    assert_type(query, TaskQuery[Waiting])
+    assert_type(query.with_execution_metadata(Waiting("a")), TaskQuery[Waiting])
+    assert_type(await client.search(query), TaskPage)
+    assert_type(await client.count(TaskQuery()), int)
+
+
+async def wider_handles(handle: TaskHandle[Receipt, Refused]) -> list[TaskHandle]:
+    await told_by_a_wider_handle(handle)
+    return [handle]
+
+
+async def told_by_a_wider_handle(handle: TaskHandle[Receipt | None, Refused | Lost]) -> None:
+    assert_type(await handle.wait(), Outcome[Receipt | None, Refused | Lost])

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from attrs import frozen
 
+from milepost.client import Client, TaskHandle, TaskQuery
 from milepost.crash import Crash
 from milepost.effects import Statement
 from milepost.results import Cancellation, Failure, Outcome, Success, Suspended, TaskResult
@@ -241,6 +242,25 @@ def carried() -> None:
     Success.with_result(1).then_enqueue(pure)  # type: ignore[arg-type]
     Success.with_result(1).with_effects("delete from cart")  # type: ignore[arg-type]
     Success.with_result(1).with_effects(Statement("delete from cart where id = ?", 5))  # type: ignore[arg-type]
+
+
+# What a client gives, and takes.
+
+
+async def client_verbs(client: Client) -> None:
+    await client.enqueue(pure)  # type: ignore[arg-type]
+    await client.get(5)  # type: ignore[arg-type]
+    await client.requeue(5)  # type: ignore[arg-type]
+    TaskQuery.for_task(pure).with_execution_metadata(Elsewhere())  # type: ignore[arg-type]
+    TaskQuery.for_task(pure).with_state("suspended")  # type: ignore[arg-type]
+
+
+async def a_handle_of_another_task(client: Client) -> TaskHandle[Lost, Refused]:
+    return await client.enqueue(pure.with_metadata(Order(1)))  # type: ignore[arg-type]
+
+
+async def an_outcome_without_narrowing(handle: TaskHandle[Receipt, Refused]) -> Receipt:
+    return (await handle.wait()).result  # type: ignore[union-attr]
 
 
 # A value says what it says for good.

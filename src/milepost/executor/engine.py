@@ -184,8 +184,7 @@ class Engine:
             await workload.wait_for(lambda: not workload.runs)
         self._kick()
         with trio.move_on_after(self.config.cleanup_seconds + 1):
-            while self._in_flight or self._outbox:
-                await trio.sleep(0.001)
+            await workload.wait_for(lambda: not self._in_flight and not self._outbox)
         await self._give_back()
 
     async def _give_back(self) -> None:
@@ -251,7 +250,7 @@ class Engine:
             if shared or plan.demand or plan.reports or plan.renew:
                 self._in_flight += 1
                 await self._carry(plan, shared)
-                self._in_flight -= 1
+                self._landed()
 
     async def _carry(self, plan: TurnPlan, parcels: list[Parcel]) -> None:
         sent_at = time.monotonic()
@@ -271,6 +270,10 @@ class Engine:
         self._health.answered()
         self._pause_claims_if_blocked(sent_at)
         self._apply(plan, parcels, receipt, sent_at)
+
+    def _landed(self) -> None:
+        self._in_flight -= 1
+        self._workload.look_up()
 
     async def _carry_one_by_one(self, parcels: Sequence[Parcel]) -> None:
         for index, parcel in enumerate(parcels):
@@ -306,7 +309,7 @@ class Engine:
         else:
             self._written(parcel, written)
         finally:
-            self._in_flight -= 1
+            self._landed()
             self._kick()
 
     def _plan(self, parcels: Sequence[Parcel]) -> TurnPlan:
@@ -357,7 +360,7 @@ class Engine:
             if run is not None and run.record.fence == held.fence:
                 run.stop(Stopping(StopKind.CANCELLED, held.cancel_reason or ""))
         for ended in receipt.ended:
-            self._tell_ended(ended.after, 0.0)
+            self._tell_ended(ended.before.attempt, ended.after, 0.0)
         if plan.demand is not None:
             taken = len(receipt.claimed) + len(receipt.ended)
             self._look = taken >= plan.demand.limit
@@ -377,12 +380,12 @@ class Engine:
             self._committed(run, record)
             parcel.resolve(outcome.Value(None))
             return
-        run.record = record
+        attempt, run.record = run.record.attempt, record
         self._ended += 1
         self._workload.forget(run)
         if record.due_at is not None:
             self._look_again()
-        self._tell_ended(record, trio.current_time() - run.started_at)
+        self._tell_ended(attempt, record, trio.current_time() - run.started_at)
 
     def _committed(self, run: Run, record: TaskRecord) -> None:
         run.record = record
@@ -410,10 +413,10 @@ class Engine:
             if run is not None and not run.ending and (id, run.record.fence) not in ours:
                 self._workload.lose(run)
 
-    def _tell_ended(self, record: TaskRecord, seconds: float) -> None:
+    def _tell_ended(self, attempt: int, record: TaskRecord, seconds: float) -> None:
         if self._observer is not None:
             reason = record.crash.message if record.crash is not None else ""
-            ended = AttemptEnded(record.id, record.name, record.attempt, record.state, seconds, record.due_at, reason)
+            ended = AttemptEnded(record.id, record.name, attempt, record.state, seconds, record.due_at, reason)
             self.tell(ended)
 
     # When to take the next turn

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias, assert_never, cast, final
+from typing import Any, TypeAlias, assert_never, final
 
 from attrs import frozen
 from returns.result import Result
 from returns.result import Success as Encoded
+from typing_extensions import TypeIs
 
 from milepost.codec import TypeCodec
 from milepost.crash import Crash, CrashKind
@@ -76,12 +77,15 @@ def settle(task: AnyTask, ending: Ending) -> Settlement | None:
 
 
 def _returned(task: AnyTask, value: object) -> Settlement:
-    if not isinstance(value, Success | Failure | Suspended | Cancellation):
+    if not _is_result(value):
         return Settlement(_crashed(task, _not_a_result(task, value)))
-    result = cast("AnyResult", value)
-    if result.follow_ups or (isinstance(result, Suspended) and result.wake is Wake.UNTIL_FINISHED):
+    if value.follow_ups or (isinstance(value, Suspended) and value.wake is Wake.UNTIL_FINISHED):
         return Settlement(_crashed(task, _unsupported(task)))
-    return Settlement(_event(task, result), result.effects)
+    return Settlement(_event(task, value), value.effects)
+
+
+def _is_result(value: object) -> TypeIs[AnyResult]:
+    return isinstance(value, Success | Failure | Suspended | Cancellation)
 
 
 def _event(task: AnyTask, value: AnyResult) -> Event:

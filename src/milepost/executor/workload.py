@@ -115,6 +115,10 @@ class Workload:
         while not condition():
             await self._quieter.park()
 
+    def look_up(self) -> None:
+        """Let whoever waits look at its condition again."""
+        self._quieter.unpark_all()
+
     async def _body(self, run: Run, metadata: Any, execution_metadata: Any) -> None:
         ending = await invoke(run, metadata, execution_metadata, committer=self._committer, limiter=self._limiter)
         self._end(run, ending)

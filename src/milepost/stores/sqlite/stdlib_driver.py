@@ -98,6 +98,7 @@ class StdlibConnection:
         self.raw.set_progress_handler(overdue, STEPS_BETWEEN_LOOKS)
 
     def close(self) -> None:
+        self._cursor.close()  # the file stays open for as long as a cursor holds a statement
         self.raw.close()
 
 

@@ -15,11 +15,19 @@ with recursive
     select task.number, lane.name, lane.known, task.version, task.priority
     from lane
     cross join milepost_task as task
-    on task.number = (
-      select number from milepost_task indexed by milepost_task_due
-      where queue = :queue and name = lane.name and (version, priority) > (lane.version, lane.priority)
-        and version <= lane.known and due_at is not null
-      order by version, priority, due_at limit 1
+    on task.number = coalesce(
+      (
+        select number from milepost_task indexed by milepost_task_due
+        where queue = :queue and name = lane.name and version = lane.version and priority > lane.priority
+          and due_at is not null
+        order by priority, due_at limit 1
+      ),
+      (
+        select number from milepost_task indexed by milepost_task_due
+        where queue = :queue and name = lane.name and version > lane.version and version <= lane.known
+          and due_at is not null
+        order by version, priority, due_at limit 1
+      )
     )
   )
 select task.number

@@ -1,0 +1,157 @@
+"""Which tasks are meant, typed: `TaskQuery` knows the task's types and becomes the store's `TaskFilter`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar, final
+
+import attrs
+from attrs import field, frozen
+from cattrs import Converter
+from returns.result import Result, Success
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from milepost.codec import TypeCodec
+from milepost.codec.converters import is_exactly, make_converter
+from milepost.errors import ConfigurationError
+from milepost.lifecycle.record import TaskId, TaskRecord
+from milepost.lifecycle.states import LIVE_STATES, TaskState
+from milepost.payload import JsonText, PayloadRefused, to_json_text
+from milepost.stores.filter import TaskFilter, TaskOrder
+from milepost.tasks import Task
+
+M = TypeVar("M")
+X = TypeVar("X")
+R = TypeVar("R")
+E = TypeVar("E")
+X_inv = DefaultTypeVar("X_inv", default=Any)
+
+PAGE_SIZE_MAX = 1_000
+
+
+@final
+@frozen
+class TaskPage:
+    """Some tasks, and the cursor of the next page; None when there are no more."""
+
+    records: tuple[TaskRecord, ...]
+    next_cursor: TaskId | None
+
+
+@final
+@frozen
+class TaskQuery(Generic[X_inv]):
+    """Every condition must hold; of the values given to one `with_*`, any may. `TaskQuery()` means all tasks.
+
+    Metadata and execution metadata are matched by containment: the named fields must be there with these values, and
+    nested objects again by containment. Values may be of any type that a payload may hold.
+    """
+
+    filter: TaskFilter = field(factory=TaskFilter)
+    page_size: int = 100
+    codec: TypeCodec[Any] | None = field(default=None, repr=False)
+
+    @staticmethod
+    def for_task(task: Task[M, X, R, E]) -> TaskQuery[X]:
+        """The tasks of this definition."""
+        wanted = TaskFilter(names=(task.name,))
+        return TaskQuery[X](wanted, codec=task.codec.execution_metadata)
+
+    def with_id(self, *ids: TaskId) -> Self:
+        """Tasks with one of these ids."""
+        return self._with(ids=ids)
+
+    def with_name(self, *names: str) -> Self:
+        """Tasks with one of these names."""
+        return self._with(names=names)
+
+    def with_state(self, *states: TaskState) -> Self:
+        """Tasks in one of these states."""
+        return self._with(states=states)
+
+    def live(self) -> Self:
+        """Tasks that are not yet completed, failed or cancelled."""
+        return self.with_state(*sorted(LIVE_STATES, key=lambda state: state.value))
+
+    def with_queue(self, *queues: str) -> Self:
+        """Tasks of one of these queues."""
+        return self._with(queues=queues)
+
+    def with_key(self, *keys: str) -> Self:
+        """Tasks with one of these keys."""
+        return self._with(keys=keys)
+
+    def with_correlation(self, *correlations: str) -> Self:
+        """Tasks with one of these correlations."""
+        return self._with(correlations=correlations)
+
+    def with_metadata(self, value: object = None, /, **fields: object) -> Self:
+        """Tasks whose metadata contains `value` and these fields."""
+        return self._with(metadata=self.filter.metadata + _parts(value, fields, None))
+
+    def with_execution_metadata(self, value: X_inv | None = None, /, **fields: object) -> Self:
+        """Tasks whose last committed execution metadata contains `value` and these fields."""
+        parts = _parts(value, fields, self.codec)
+        return self._with(execution_metadata=self.filter.execution_metadata + parts)
+
+    def created(self, *, start: datetime | None = None, before: datetime | None = None) -> Self:
+        """Tasks enqueued from `start` on and before `before`."""
+        return self._with(created_from=_aware(start), created_before=_aware(before))
+
+    def due(self, *, start: datetime | None = None, before: datetime | None = None) -> Self:
+        """Waiting tasks that fall due from `start` on and before `before`."""
+        return self._with(due_from=_aware(start), due_before=_aware(before))
+
+    def newest_first(self) -> Self:
+        """Newest before oldest; the default is the other way."""
+        return self._with(order=TaskOrder.NEWEST_FIRST)
+
+    def after_cursor(self, cursor: TaskId | None) -> Self:
+        """The page that follows one whose `next_cursor` this is."""
+        return self._with(cursor=cursor)
+
+    def with_page_size(self, page_size: int) -> Self:
+        """Up to so many tasks a page, 1 to 1,000; the default is 100."""
+        if type(page_size) is not int or not 1 <= page_size <= PAGE_SIZE_MAX:
+            raise ConfigurationError(f"a page has 1 to {PAGE_SIZE_MAX} tasks, got {page_size!r}")
+        return attrs.evolve(self, page_size=page_size)
+
+    def page(self, found: list[TaskRecord]) -> TaskPage:
+        """The page that one more than `page_size` found records make."""
+        records = tuple(found[: self.page_size])
+        return TaskPage(records, records[-1].id if len(found) > self.page_size else None)
+
+    def _with(self, **conditions: Any) -> Self:
+        return attrs.evolve(self, filter=attrs.evolve(self.filter, **conditions))
+
+
+def _parts(value: object, fields: dict[str, object], codec: TypeCodec[Any] | None) -> tuple[JsonText, ...]:
+    converter = make_converter()
+    parts: list[JsonText] = []
+    if value is not None:
+        encoded = codec.encode(value) if codec is not None else to_json_text(_plain(value, converter))
+        parts.append(_or_raise(encoded))
+    if fields:
+        parts.append(_or_raise(to_json_text({name: _plain(item, converter) for name, item in fields.items()})))
+    return tuple(parts)
+
+
+def _plain(value: Any, converter: Converter) -> Any:
+    if is_exactly(value, dict):
+        return {str(key): _plain(item, converter) for key, item in value.items()}
+    if is_exactly(value, list, tuple):
+        return [_plain(item, converter) for item in value]
+    return converter.unstructure(value, type(value))
+
+
+def _or_raise(encoded: Result[JsonText, PayloadRefused]) -> JsonText:
+    if isinstance(encoded, Success):
+        text: JsonText = encoded.unwrap()
+        return text
+    raise ConfigurationError(f"a query cannot look for this value: {encoded.failure()}")
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise ConfigurationError(f"a query needs aware datetimes, {moment!r} has no time zone")
+    return moment

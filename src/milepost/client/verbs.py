@@ -1,0 +1,73 @@
+"""What both clients do alike, as functions of a session: asked in trio, in a thread, or in the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from returns.result import Failure, Result, Success
+
+from milepost.client.query import TaskPage, TaskQuery
+from milepost.lifecycle.draft import Draft
+from milepost.lifecycle.record import TaskId, TaskRecord
+from milepost.lifecycle.refusals import EnqueueRefusal, EnqueueRefused, KeyTaken, TaskNotFound
+from milepost.payload import PayloadRefused
+from milepost.stores import operations
+from milepost.stores.operations import Enqueued
+from milepost.stores.protocol import Session
+from milepost.tasks import TaskRequest
+
+T = TypeVar("T")
+
+AnyRequest: TypeAlias = TaskRequest[Any, Any, Any, Any]
+Verb: TypeAlias = Callable[[Session], T]
+EnqueueAnswer: TypeAlias = Result[tuple[Enqueued, ...], KeyTaken]
+
+
+def drafts_of(requests: Iterable[AnyRequest]) -> Result[list[Draft], PayloadRefused]:
+    """Every request encoded, or the first refusal, with the request's place among them."""
+    drafts: list[Draft] = []
+    for index, request in enumerate(requests):
+        draft = request.draft()
+        if not isinstance(draft, Success):
+            refusal = draft.failure()
+            return Failure(PayloadRefused(f"request {index} ({request.task.name}): {refusal.path}", refusal.reason))
+        drafts.append(draft.unwrap())
+    return Success(drafts)
+
+
+def enqueue(drafts: Sequence[Draft]) -> Verb[EnqueueAnswer]:
+    """Insert drafts, all or none."""
+    return partial(operations.enqueue, drafts=drafts)
+
+
+def insert(session: Session, requests: Sequence[AnyRequest]) -> Result[tuple[Enqueued, ...], EnqueueRefusal]:
+    """Encode and insert, all or none, in a transaction that is already open."""
+    drafts = drafts_of(requests)
+    if not isinstance(drafts, Success):
+        return Failure(drafts.failure())
+    return enqueue(drafts.unwrap())(session).alt(lambda refusal: refusal)
+
+
+def or_raise(answer: Result[T, EnqueueRefusal]) -> T:
+    """The value, or `EnqueueRefused` with the refusal as its reason."""
+    if isinstance(answer, Success):
+        value: T = answer.unwrap()
+        return value
+    raise EnqueueRefused(answer.failure())
+
+
+def get(id: TaskId) -> Verb[Result[TaskRecord, TaskNotFound]]:
+    """One task by its id."""
+
+    def verb(session: Session) -> Result[TaskRecord, TaskNotFound]:
+        found = session.get([id])
+        return Success(found[0]) if found else Failure(TaskNotFound(id))
+
+    return verb
+
+
+def search(query: TaskQuery[Any]) -> Verb[TaskPage]:
+    """One page; one more is read than shown, to know whether there is a next one."""
+    return lambda session: query.page(session.search(query.filter, limit=query.page_size + 1))

@@ -1,0 +1,89 @@
+"""Waiting for many tasks at the price of one: one waiter reads for all, the others wait for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import final
+
+import trio
+
+from milepost.client.outcomes import ENDED_STATES
+from milepost.errors import TaskGone
+from milepost.lifecycle.record import TaskId, TaskRecord
+from milepost.stores.filter import TaskFilter
+from milepost.stores.protocol import Hint, Session, Store
+
+_POLL_SECONDS = 1.0
+_CROWD = 100
+_CROWD_PAUSE_SECONDS = 0.005
+
+
+@final
+class Waits:
+    """Everybody who waits on one client. The leader listens and reads; when it leaves, a follower takes over."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._wanted: Counter[TaskId] = Counter()
+        self._ended: dict[TaskId, TaskRecord | None] = {}
+        self._changed = trio.Event()
+        self._led = False
+
+    async def until_ended(self, id: TaskId) -> TaskRecord:
+        """The record of the task once it has ended; raises `TaskGone` when there is no such task (any more)."""
+        # Wanted first, looked for second: an end between the two is then seen by the leader.
+        self._wanted[id] += 1
+        try:
+            self._keep(await self._store.read(lambda session: _ended(session, (id,))))
+            while id not in self._ended:
+                if self._led:
+                    await self._changed.wait()
+                else:
+                    await self._lead(id)
+            record = self._ended[id]
+        finally:
+            self._wanted[id] -= 1
+            if not self._wanted[id]:
+                del self._wanted[id]
+                self._ended.pop(id, None)
+        if record is None:
+            raise TaskGone(f"there is no task {id} any more")
+        return record
+
+    async def _lead(self, id: TaskId) -> None:
+        self._led = True
+        watch = self._store.watch(Hint.FINAL)
+        try:
+            while id not in self._ended:
+                wanted = tuple(each for each in self._wanted if each not in self._ended)
+                self._keep(await self._store.read(lambda session: _ended(session, wanted)))  # noqa: B023 (run at once)
+                if id not in self._ended:
+                    await watch.wait(_POLL_SECONDS)
+                if len(wanted) > _CROWD:
+                    await trio.sleep(_CROWD_PAUSE_SECONDS)
+        finally:
+            watch.close()
+            self._led = False
+            self._tell()
+
+    def _keep(self, ended: dict[TaskId, TaskRecord | None]) -> None:
+        if ended:
+            self._ended.update(ended)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _ended(session: Session, wanted: tuple[TaskId, ...]) -> dict[TaskId, TaskRecord | None]:
+    """Those of `wanted` that have ended, and None for those that are gone."""
+    wanted_and_ended = TaskFilter(ids=wanted, states=ENDED_STATES)
+    found: dict[TaskId, TaskRecord | None] = {
+        record.id: record for record in session.search(wanted_and_ended, limit=max(1, len(wanted)))
+    }
+    rest = tuple(id for id in wanted if id not in found)
+    if rest and session.count(TaskFilter(ids=rest)) < len(rest):
+        there = {record.id for record in session.get(rest)}
+        found.update({id: None for id in rest if id not in there})
+    return found

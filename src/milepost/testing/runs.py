@@ -1,0 +1,69 @@
+"""One run of a task in a test, with everything that it did, as a value."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Generic, TypeVar, final
+
+from attrs import frozen
+
+from milepost.effects import Statement
+from milepost.errors import TaskDefinitionError
+from milepost.results import FollowUp, TaskResult
+from milepost.tasks import Task, TaskShape
+from milepost.testing.recorded import RecordedExecution, RecordedTransaction, recorded_execution
+
+M = TypeVar("M")
+X = TypeVar("X")
+R = TypeVar("R")
+E = TypeVar("E")
+
+
+@final
+@frozen
+class Run(Generic[R, E, X]):
+    """What a run returned, committed, reported and would write; `statements` are those of `commit_with`."""
+
+    result: TaskResult[R, E, X]
+    commits: tuple[X, ...]
+    reports: tuple[tuple[float, str], ...]
+    statements: tuple[Statement, ...]
+
+    @property
+    def follow_ups(self) -> tuple[FollowUp, ...]:
+        """The requests that the result carries."""
+        return self.result.follow_ups
+
+    @property
+    def effects(self) -> tuple[Statement, ...]:
+        """The statements that the result carries."""
+        return self.result.effects
+
+
+async def run_once(task: Task[M, X, R, E], metadata: M, execution_metadata: X) -> Run[R, E, X]:
+    """Call a task of any shape once, as an executor would, and return everything that it did.
+
+    Metadata, execution metadata and commits make the journey through the codec, so what could not be stored fails
+    here too, with `TaskDefinitionError`. What the function raises is raised.
+    """
+    execution = recorded_execution(_travelled(task, task.codec.execution_metadata, execution_metadata))
+    arguments = [_travelled(task, task.codec.metadata, metadata), execution.start]
+    if task.takes_execution:
+        arguments.append(execution.blocking if task.shape is TaskShape.BLOCKING else execution)
+    returned = task.function(*arguments)
+    result: Any = await returned if inspect.isawaitable(returned) else returned
+    commits = tuple(_travelled(task, task.codec.execution_metadata, each) for each in execution.commits)
+    return Run(result, commits, tuple(execution.reports), _statements(execution))
+
+
+def _statements(execution: RecordedExecution[Any]) -> tuple[Statement, ...]:
+    transaction = execution.transaction
+    return tuple(transaction.statements) if isinstance(transaction, RecordedTransaction) else ()
+
+
+def _travelled(task: Task[Any, Any, Any, Any], codec: Any, value: Any) -> Any:
+    stored = codec.encode(value).bind(codec.decode)
+    try:
+        return stored.unwrap()
+    except Exception:
+        raise TaskDefinitionError(f"{task.name!r} cannot store {value!r}: {stored.failure()}") from None

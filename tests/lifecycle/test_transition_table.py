@@ -1,0 +1,245 @@
+"""Every state against every event, exhaustively, against tables that a reader can check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import attrs
+import pytest
+
+from milepost.crash import Crash, CrashKind
+from milepost.lifecycle import events
+from milepost.lifecycle.events import Event
+from milepost.lifecycle.invariants import violations
+from milepost.lifecycle.record import TaskRecord
+from milepost.lifecycle.refusals import WrongState
+from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.transition import Transition, transition
+from milepost.payload import JsonText
+from milepost.testing.conformance.kit import HOUR, NOW, decided, sample
+
+_OLD = JsonText('{"page":1}')
+_NEW = JsonText('{"page":2}')
+_ERROR = JsonText('"no"')
+_CRASH = Crash(CrashKind.EXCEPTION, "broken", "ValueError")
+
+# "cancelling" runs and was asked to end; "sleeping" is suspended with a wake-up, "parked" without one; "-" is refused.
+STATES = """
+                         | running     cancelling  | waiting*  sleeping  parked    | final*  quarantined
+claimed                  | running     running     | running   running   -         | -       -
+committed                | running     running     | -         -         -         | -       -
+succeeded                | completed   completed   | -         -         -         | -       -
+suspended                | suspended   cancelled   | -         -         -         | -       -
+suspended without change | suspended   cancelled   | -         -         -         | -       -
+suspended for an hour    | suspended   cancelled   | -         -         -         | -       -
+suspended until later    | suspended   cancelled   | -         -         -         | -       -
+suspended until now      | pending     cancelled   | -         -         -         | -       -
+suspended at once        | pending     cancelled   | -         -         -         | -       -
+spinning                 | pending     cancelled   | -         -         -         | -       -
+failed                   | failed      failed      | -         -         -         | -       -
+failed, retryable        | retrying    cancelled   | -         -         -         | -       -
+failed, retry after      | retrying    cancelled   | -         -         -         | -       -
+failed, final            | failed      failed      | -         -         -         | -       -
+gave up                  | cancelled   cancelled   | -         -         -         | -       -
+crashed                  | retrying    cancelled   | -         -         -         | -       -
+crashed for good         | failed      failed      | -         -         -         | -       -
+deadline missed          | failed      failed      | -         -         -         | -       -
+interrupted              | interrupted cancelled   | -         -         -         | -       -
+undecodable              | pending     pending     | -         -         -         | -       -
+stalled                  | quarantined quarantined | -         -         -         | -       -
+cancel requested         | running     running     | cancelled cancelled cancelled | -       cancelled
+cancel obeyed            | cancelled   cancelled   | -         -         -         | -       -
+requeued                 | -           -           | -         -         -         | pending pending
+requeued from the start  | -           -           | -         -         -         | pending pending
+"""
+
+COUNTERS = """
+claimed                  | fence+1 stalls+1
+committed                | sequence+1 stalls=0
+succeeded                | stalls=0
+suspended                | sequence+1 stalls=0
+suspended without change | stalls=0
+suspended for an hour    | sequence+1 stalls=0
+suspended until later    | stalls=0
+suspended until now      | sequence+1 stalls=0
+suspended at once        | sequence+1 stalls=0
+spinning                 | sequence+1
+failed                   | stalls=0
+failed, retryable        | failures+1 stalls=0
+failed, retry after      | failures+1 stalls=0
+failed, final            | stalls=0
+gave up                  | stalls=0
+crashed                  | failures+1 stalls=0
+crashed for good         | stalls=0
+deadline missed          | stalls=0
+interrupted              | stalls-1 interruptions+1
+undecodable              |
+stalled                  |
+cancel requested         |
+cancel obeyed            | stalls=0
+requeued                 | epoch+1 failures=0 stalls=0 interruptions=0
+requeued from the start  | epoch+1 failures=0 stalls=0 interruptions=0 sequence+1
+"""
+
+
+def _events() -> dict[str, Event]:
+    return {
+        "claimed": events.Claimed("bob", "fresh"),
+        "committed": events.Committed(_NEW),
+        "succeeded": events.Succeeded(_NEW),
+        "suspended": events.Suspended(_NEW),
+        "suspended without change": events.Suspended(None),
+        "suspended for an hour": events.Suspended(_NEW, HOUR),
+        "suspended until later": events.Suspended(None, NOW + HOUR),
+        "suspended until now": events.Suspended(_NEW, NOW),
+        "suspended at once": events.Suspended(_NEW, at_once=True),
+        "spinning": events.Suspended(_OLD, timedelta(0)),
+        "failed": events.Failed(_ERROR),
+        "failed, retryable": events.Failed(_ERROR, retryable=True),
+        "failed, retry after": events.Failed(_ERROR, retry_after=HOUR),
+        "failed, final": events.Failed(_ERROR, retryable=True, final=True, retry_after=HOUR),
+        "gave up": events.GaveUp(_ERROR),
+        "crashed": events.Crashed(_CRASH),
+        "crashed for good": events.Crashed(_CRASH, retryable=False),
+        "deadline missed": events.DeadlineMissed(),
+        "interrupted": events.Interrupted(),
+        "undecodable": events.Undecodable("no such version"),
+        "stalled": events.Stalled(),
+        "cancel requested": events.CancelRequested("enough"),
+        "cancel obeyed": events.CancelObeyed(),
+        "requeued": events.Requeued(),
+        "requeued from the start": events.Requeued(from_start=True),
+    }
+
+
+def _records() -> dict[str, tuple[TaskRecord, ...]]:
+    first = JsonText('{"page":0}')
+    base = sample(
+        1,
+        execution_metadata_json=_OLD,
+        initial_execution_metadata_json=first,
+        fence=3,
+        token="old",
+        revision=9,
+        sequence=2,
+        epoch=2,
+        failures=1,
+        stalls=2,
+        interruptions=1,
+    )
+    running = attrs.evolve(base, state=TaskState.RUNNING, executor="ada", due_at=None)
+    ended = attrs.evolve(base, due_at=None, finished_at=NOW)
+    return {
+        "running": (running,),
+        "cancelling": (attrs.evolve(running, cancel_requested_at=NOW, cancel_reason="enough"),),
+        "waiting*": tuple(
+            attrs.evolve(base, state=state) for state in (TaskState.PENDING, TaskState.RETRYING, TaskState.INTERRUPTED)
+        ),
+        "sleeping": (attrs.evolve(base, state=TaskState.SUSPENDED, due_at=NOW + HOUR),),
+        "parked": (attrs.evolve(base, state=TaskState.SUSPENDED, due_at=None),),
+        "final*": (
+            attrs.evolve(ended, state=TaskState.COMPLETED, result_json=_NEW),
+            attrs.evolve(ended, state=TaskState.FAILED, error_json=_ERROR),
+            attrs.evolve(ended, state=TaskState.CANCELLED, crash=_CRASH),
+        ),
+        "quarantined": (attrs.evolve(base, state=TaskState.QUARANTINED, due_at=None, crash=_CRASH),),
+    }
+
+
+def _cells() -> Iterator[tuple[str, str, str]]:
+    head, *rows = [line.split("|", 1) for line in STATES.strip("\n").splitlines()]
+    columns = head[1].replace("|", " ").split()
+    for name, outcomes in rows:
+        for column, outcome in zip(columns, outcomes.replace("|", " ").split(), strict=True):
+            yield name.strip(), column, outcome
+
+
+def _changes() -> dict[str, list[str]]:
+    rows = [line.split("|") for line in COUNTERS.strip("\n").splitlines()]
+    return {name.strip(): changes.split() for name, changes in rows}
+
+
+@pytest.mark.parametrize(("event", "column", "outcome"), tuple(_cells()))
+def test_every_event_in_every_state_is_decided_as_the_table_says(event: str, column: str, outcome: str) -> None:
+    for record in _records()[column]:
+        decision = transition(record, _events()[event], now=NOW)
+        if outcome == "-":
+            assert decision == WrongState(record.state)
+        else:
+            assert isinstance(decision, Transition)
+            assert decision.after.state.value == outcome
+            assert violations(decision.after) == ()
+
+
+def test_the_tables_are_complete() -> None:
+    cells = list(_cells())
+    assert {type(_events()[name]) for name, _, _ in cells} == set(Event.__args__)
+    assert {record.state for _, column, _ in cells for record in _records()[column]} == set(TaskState)
+    assert {name for name, _, _ in cells} == set(_changes()) == set(_events())
+    assert all(violations(record) == () for group in _records().values() for record in group)
+
+
+@pytest.mark.parametrize(("event", "changes"), tuple(_changes().items()))
+def test_an_event_moves_exactly_the_counters_of_the_table(event: str, changes: list[str]) -> None:
+    (before,) = _records()["quarantined" if "requeued" in event else "running"]
+    expected = {
+        name: getattr(before, name) for name in ("fence", "sequence", "failures", "stalls", "interruptions", "epoch")
+    }
+    for change in changes:
+        name, sign, number = change[:-2], change[-2], int(change[-1])
+        expected[name] = {"+": expected[name] + number, "-": expected[name] - number, "=": number}[sign]
+    after = decided(before, _events()[event]).after
+    assert {name: getattr(after, name) for name in expected} == expected
+    assert after.revision == before.revision + 1
+
+
+def test_cancelling_a_waiting_task_fences_off_whoever_read_it_before() -> None:
+    for column in ("waiting*", "sleeping", "parked", "quarantined"):
+        for record in _records()[column]:
+            assert decided(record, events.CancelRequested("enough")).after.fence == record.fence + 1
+
+
+def test_asking_for_a_cancel_twice_changes_nothing_the_second_time() -> None:
+    (asked,) = _records()["cancelling"]
+    assert decided(asked, events.CancelRequested("again")) == Transition(asked, asked, ())
+
+
+def test_a_success_under_a_cancel_request_stands() -> None:
+    (asked,) = _records()["cancelling"]
+    after = decided(asked, events.Succeeded(_NEW)).after
+    assert (after.state, after.result_json, after.crash) == (TaskState.COMPLETED, _NEW, None)
+
+
+def test_a_suspension_under_a_cancel_request_keeps_its_progress() -> None:
+    (asked,) = _records()["cancelling"]
+    after = decided(asked, events.Suspended(_NEW)).after
+    assert (after.state, after.execution_metadata_json, after.sequence) == (TaskState.CANCELLED, _NEW, 3)
+    assert after.crash == Crash(CrashKind.CANCELLED, "enough")
+
+
+def test_a_failed_attempt_keeps_the_last_commit() -> None:
+    (running,) = _records()["running"]
+    for event in (events.Failed(_ERROR, retryable=True), events.Crashed(_CRASH), events.Interrupted()):
+        after = decided(running, event).after
+        assert (after.execution_metadata_json, after.sequence) == (_OLD, 2)
+
+
+def test_a_requeue_from_the_start_is_a_commit_of_the_first_execution_metadata() -> None:
+    (record,) = _records()["quarantined"]
+    after = decided(record, events.Requeued(from_start=True)).after
+    assert after.execution_metadata_json == record.initial_execution_metadata_json
+    assert after.idempotency_key != record.idempotency_key
+
+
+def test_an_unreadable_row_backs_off_and_is_then_quarantined_with_its_bytes() -> None:
+    (running,) = _records()["running"]
+    waits: list[timedelta] = []
+    for stalls in range(1, 5):
+        after = decided(attrs.evolve(running, stalls=stalls), events.Undecodable("why")).after
+        assert after.due_at is not None
+        waits.append(after.due_at - NOW)
+    assert waits == [timedelta(seconds=seconds) for seconds in (10, 20, 40, 80)]
+    last = decided(attrs.evolve(running, stalls=5), events.Undecodable("why")).after
+    assert (last.state, last.crash) == (TaskState.QUARANTINED, Crash(CrashKind.UNDECODABLE, "why"))
+    assert (last.metadata_json, last.execution_metadata_json) == (running.metadata_json, _OLD)

@@ -1,0 +1,319 @@
+"""The conformance suite is not vacuous: stores that break one promise are caught, and the promise is named."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+import pytest
+import trio
+
+from milepost.effects import Transaction
+from milepost.errors import StoreError
+from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
+from milepost.lifecycle.transition import Transition
+from milepost.stores.filter import TaskFilter
+from milepost.stores.memory import MemoryStore
+from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, Session, Watch
+from milepost.testing import check_store
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+T = TypeVar("T")
+
+
+class Passing:
+    """A session that passes every verb on; each mutant breaks one."""
+
+    def __init__(self, inner: Session) -> None:
+        self.inner = inner
+
+    @property
+    def transaction(self) -> Transaction:
+        return self.inner.transaction
+
+    def now(self) -> datetime:
+        return self.inner.now()
+
+    def insert(self, records: Sequence[TaskRecord]) -> None:
+        self.inner.insert(records)
+
+    def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
+        return self.inner.holders(keys)
+
+    def claim(self, order: ClaimOrder, *, now: datetime) -> list[TaskRecord]:
+        return self.inner.claim(order, now=now)
+
+    def queues(self, names: Mapping[str, int]) -> list[str]:
+        return self.inner.queues(names)
+
+    def next_due(self, names: Mapping[str, int], queues: Sequence[str]) -> datetime | None:
+        return self.inner.next_due(names, queues)
+
+    def write(self, transitions: Sequence[Transition]) -> list[bool]:
+        return self.inner.write(transitions)
+
+    def report(self, reports: Sequence[Report]) -> None:
+        self.inner.report(reports)
+
+    def get(self, ids: Sequence[TaskId]) -> list[TaskRecord]:
+        return self.inner.get(ids)
+
+    def search(self, wanted: TaskFilter, *, limit: int) -> list[TaskRecord]:
+        return self.inner.search(wanted, limit=limit)
+
+    def count(self, wanted: TaskFilter) -> int:
+        return self.inner.count(wanted)
+
+    def history(self, id: TaskId) -> list[HistoryEvent]:
+        return self.inner.history(id)
+
+    def delete(self, ids: Sequence[TaskId]) -> int:
+        return self.inner.delete(ids)
+
+    def open_lease(self, lease: Lease) -> None:
+        self.inner.open_lease(lease)
+
+    def renew(self, executor: str, *, now: datetime, lease_until: datetime) -> bool:
+        return self.inner.renew(executor, now=now, lease_until=lease_until)
+
+    def close_lease(self, executor: str) -> None:
+        self.inner.close_lease(executor)
+
+    def leases(self) -> list[Lease]:
+        return self.inner.leases()
+
+    def held(self, executor: str) -> list[Held]:
+        return self.inner.held(executor)
+
+    def cancel_requests(self, executor: str) -> list[Held]:
+        return self.inner.cancel_requests(executor)
+
+
+class PassingStore:
+    """A memory store whose sessions are wrapped."""
+
+    def __init__(self, session: Callable[[Session], Session] = Passing) -> None:
+        self.inner = MemoryStore()
+        self.session = session
+        self.url = self.inner.url
+        self.over = self.inner.over
+        self.close = self.inner.close
+
+    async def transact(
+        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+    ) -> T:
+        return await self.inner.transact(self.wrapped(function), alone=alone, within_seconds=within_seconds)
+
+    def transact_blocking(
+        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+    ) -> T:
+        return self.inner.transact_blocking(self.wrapped(function), alone=alone, within_seconds=within_seconds)
+
+    async def read(self, function: Callable[[Session], T]) -> T:
+        return await self.inner.read(self.wrapped(function))
+
+    def read_blocking(self, function: Callable[[Session], T]) -> T:
+        return self.inner.read_blocking(self.wrapped(function))
+
+    def watch(self, hints: Hint) -> Watch:
+        return self.inner.watch(hints)
+
+    def wrapped(self, function: Callable[[Session], T]) -> Callable[[Session], T]:
+        return lambda session: function(self.session(session))
+
+
+class _Careless(Passing):
+    """Writes without comparing some fields of the version."""
+
+    fields: tuple[str, ...] = ()
+
+    def write(self, transitions: Sequence[Transition]) -> list[bool]:
+        return [self.inner.write([self._forgiven(change)])[0] for change in transitions]
+
+    def _forgiven(self, change: Transition) -> Transition:
+        for record in self.inner.get([change.before.id]):
+            found = {field: getattr(record, field) for field in self.fields}
+            return attrs.evolve(change, before=attrs.evolve(change.before, **found))
+        return change
+
+
+class NoTokenCheck(_Careless):
+    fields = ("token",)
+
+
+class NoSequenceCheck(_Careless):
+    fields = ("sequence",)
+
+
+class NoFenceCheck(_Careless):
+    fields = ("fence",)
+
+
+class NoRevisionCheck(_Careless):
+    fields = ("revision",)
+
+
+class NoStateCheck(_Careless):
+    fields = ("state",)
+
+
+class KeysNotUnique(Passing):
+    def insert(self, records: Sequence[TaskRecord]) -> None:
+        for record in records:
+            try:
+                self.inner.insert([record])
+            except StoreError:
+                self.inner.insert([attrs.evolve(record, key=None)])
+
+
+class ClaimsTheFuture(Passing):
+    def claim(self, order: ClaimOrder, *, now: datetime) -> list[TaskRecord]:
+        return self.inner.claim(order, now=now + timedelta(seconds=1))
+
+
+class StealsFromTheLiving(Passing):
+    def claim(self, order: ClaimOrder, *, now: datetime) -> list[TaskRecord]:
+        leases = self.inner.leases()
+        for lease in leases:
+            self.inner.close_lease(lease.executor)
+        claimed = self.inner.claim(order, now=now)
+        for lease in leases:
+            self.inner.open_lease(lease)
+        return claimed
+
+
+class ClaimsDueOnesFirst(Passing):
+    def claim(self, order: ClaimOrder, *, now: datetime) -> list[TaskRecord]:
+        claimed = self.inner.claim(order, now=now)
+        return sorted(claimed, key=lambda record: record.fence)
+
+
+class ForgetsHistoryOfWrites(Passing):
+    def write(self, transitions: Sequence[Transition]) -> list[bool]:
+        return self.inner.write([attrs.evolve(change, history=()) for change in transitions])
+
+
+class ReportsForAnybody(Passing):
+    def report(self, reports: Sequence[Report]) -> None:
+        owners = {record.id: record.token or "" for record in self.inner.get([report.id for report in reports])}
+        self.inner.report([attrs.evolve(report, token=owners.get(report.id, "")) for report in reports])
+
+
+class DeletesTheRunning(Passing):
+    def delete(self, ids: Sequence[TaskId]) -> int:
+        return self.inner.delete(ids) + sum(record.executor is not None for record in self.inner.get(ids))
+
+
+class UntypedContainment(Passing):
+    def search(self, wanted: TaskFilter, *, limit: int) -> list[TaskRecord]:
+        return self.inner.search(attrs.evolve(wanted, metadata=()), limit=limit)
+
+
+class RollbackLoses(PassingStore):
+    """Commits what a function did before it raised."""
+
+    def wrapped(self, function: Callable[[Session], T]) -> Callable[[Session], T]:
+        return lambda session: _outcome(function, session)
+
+    async def transact(
+        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+    ) -> T:
+        return _value(await super().transact(function, alone=alone, within_seconds=within_seconds))
+
+    def transact_blocking(
+        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+    ) -> T:
+        return _value(super().transact_blocking(function, alone=alone, within_seconds=within_seconds))
+
+    async def read(self, function: Callable[[Session], T]) -> T:
+        return _value(await super().read(function))
+
+    def read_blocking(self, function: Callable[[Session], T]) -> T:
+        return _value(super().read_blocking(function))
+
+
+class HintsLost(PassingStore):
+    def watch(self, hints: Hint) -> Watch:
+        return _Deaf()
+
+
+class _Deaf:
+    """A watch that hears nothing, and says so at once."""
+
+    async def wait(self, seconds: float) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
+
+    def wait_blocking(self, seconds: float) -> bool:
+        return False
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def _outcome(function: Callable[[Session], T], session: Session) -> Any:
+    try:
+        return function(session)
+    except Exception as error:
+        return error
+
+
+def _value(outcome: Any) -> Any:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+MakeMutant: TypeAlias = Callable[[], PassingStore]
+
+
+def _with(session: Callable[[Session], Session]) -> MakeMutant:
+    return lambda: PassingStore(session)
+
+
+async def test_the_unbroken_store_passes() -> None:
+    assert await _broken_promises(_with(Passing)) == []
+
+
+@pytest.mark.parametrize(
+    ("mutant", "promise"),
+    [
+        pytest.param(_with(NoTokenCheck), "a write with another token changes nothing", id="no token check"),
+        pytest.param(_with(NoSequenceCheck), "a write with a stale sequence changes nothing", id="no sequence check"),
+        pytest.param(_with(NoFenceCheck), "a write with a stale fence changes nothing", id="no fence check"),
+        pytest.param(_with(NoRevisionCheck), "a write with a stale revision changes nothing", id="no revision check"),
+        pytest.param(_with(NoStateCheck), "a write on another state changes nothing", id="no state check"),
+        pytest.param(_with(KeysNotUnique), "a taken key is an error and nothing is inserted", id="keys not unique"),
+        pytest.param(_with(ClaimsTheFuture), "a task is not claimed before it is due", id="claims future rows"),
+        pytest.param(_with(StealsFromTheLiving), "a live lease is never stolen from", id="steals from a live lease"),
+        pytest.param(_with(ClaimsDueOnesFirst), "expired tasks come first", id="claims due ones first"),
+        pytest.param(_with(ForgetsHistoryOfWrites), "history tells every change in order", id="history lost"),
+        pytest.param(_with(ReportsForAnybody), "a report of another token changes nothing", id="reports for anybody"),
+        pytest.param(_with(DeletesTheRunning), "a running task is not deleted", id="counts the running as deleted"),
+        pytest.param(_with(UntypedContainment), "containment is typed", id="metadata ignored"),
+        pytest.param(RollbackLoses, "a failed transaction undoes everything", id="rollback loses"),
+        pytest.param(HintsLost, "a watch hears what becomes due", id="hint lost"),
+    ],
+)
+async def test_a_store_that_breaks_a_promise_is_caught(mutant: MakeMutant, promise: str) -> None:
+    assert promise in await _broken_promises(mutant)
+
+
+async def _broken_promises(make: MakeMutant) -> list[str]:
+    @asynccontextmanager
+    async def open_mutant() -> AsyncIterator[PassingStore]:
+        store = make()
+        try:
+            yield store
+        finally:
+            store.close()
+
+    try:
+        await check_store(open_mutant)
+    except ExceptionGroup as group:
+        return [str(error).partition(":")[0] for error in group.exceptions]
+    return []
