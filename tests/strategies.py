@@ -16,6 +16,7 @@ from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.states import FINAL_STATES, WAITING_STATES, TaskState
 from milepost.lifecycle.transition import Policy
 from milepost.payload import Json, JsonText, to_json_text
+from milepost.stores.filter import TaskFilter, TaskOrder
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -91,9 +92,8 @@ def any_events() -> st.SearchStrategy[Event]:
     """What can happen to a task at all."""
     return st.one_of(
         run_events(),
-        st.builds(events.Claimed, storable_text(), storable_text()),
-        st.builds(events.CancelRequested, storable_text()),
-        st.builds(events.Requeued, st.booleans()),
+        outside_events(),
+        st.builds(events.Claimed, storable_text(4), storable_text(4)),
     )
 
 
@@ -108,8 +108,75 @@ def policies() -> st.SearchStrategy[Policy]:
     return st.builds(Policy, retries, st.integers(1, 10_000))
 
 
+def outside_events() -> st.SearchStrategy[Event]:
+    """What somebody outside can do to a task."""
+    return st.builds(events.CancelRequested, storable_text(4)) | st.builds(events.Requeued, st.booleans())
+
+
+def seconds() -> st.SearchStrategy[timedelta]:
+    """A few seconds back or on."""
+    return st.integers(-3, 5).map(lambda n: timedelta(seconds=n))
+
+
+def names() -> st.SearchStrategy[str]:
+    """Few names, so that they meet."""
+    return st.sampled_from(["send", "bill"])
+
+
+def queues() -> st.SearchStrategy[str]:
+    """Few queues, so that they meet."""
+    return st.sampled_from(["default", "slow"])
+
+
+def keys() -> st.SearchStrategy[str]:
+    """Few keys, so that they meet."""
+    return st.sampled_from(["a", "b", ""])
+
+
+def known_names() -> st.SearchStrategy[dict[str, int]]:
+    """What an executor can run: names with the highest version that it knows."""
+    return st.dictionaries(names(), st.integers(1, 3), min_size=1)
+
+
 @st.composite
-def records(draw: st.DrawFn, *, state: TaskState | None = None, **fixed: Any) -> TaskRecord:
+def new_tasks(draw: st.DrawFn) -> TaskRecord:
+    """A new task; it differs from others in whatever a claim or a search looks at. Its id is to be given."""
+    return TaskRecord(
+        id=TaskId(""),
+        name=draw(names()),
+        version=draw(st.integers(1, 3)),
+        queue=draw(queues()),
+        priority=draw(st.integers(-1, 1)),
+        key=draw(st.none() | keys()),
+        correlation=draw(st.none() | keys()),
+        audit=draw(st.sampled_from(Audit)),
+        metadata_json=draw(short_payloads()),
+        deadline_seconds=draw(st.none() | st.sampled_from([0.5, 1e300])),
+        created_at=NOW,
+        due_at=NOW - draw(seconds()),  # more often due than not
+    )
+
+
+def task_filters() -> st.SearchStrategy[TaskFilter]:
+    """Filters with any few conditions."""
+    return st.builds(
+        TaskFilter,
+        names=st.none() | st.lists(names(), max_size=2).map(tuple),
+        states=st.none() | st.lists(st.sampled_from(TaskState), max_size=4).map(tuple),
+        queues=st.none() | st.lists(queues(), max_size=2).map(tuple),
+        keys=st.none() | st.lists(keys(), max_size=2).map(tuple),
+        correlations=st.none() | st.lists(keys(), max_size=2).map(tuple),
+        metadata=st.lists(short_payloads(), max_size=1).map(tuple),
+        execution_metadata=st.lists(short_payloads(), max_size=1).map(tuple),
+        created_from=st.none() | moments(),
+        due_from=st.none() | moments(),
+        due_before=st.none() | moments(),
+        order=st.sampled_from(TaskOrder),
+    )
+
+
+@st.composite
+def records(draw: st.DrawFn, /, *, state: TaskState | None = None, **fixed: Any) -> TaskRecord:
     """A sound record: whatever `lifecycle.invariants` says of its state holds."""
     chosen = draw(st.sampled_from(TaskState)) if state is None else state
     cancelling = draw(st.booleans()) if chosen is TaskState.RUNNING else False

@@ -157,7 +157,7 @@ def _cells() -> Iterator[tuple[str, str, str]]:
 
 def _changes() -> dict[str, list[str]]:
     rows = [line.split("|") for line in COUNTERS.strip("\n").splitlines()]
-    return {name.strip(): changes.split() for name, changes in rows}
+    return {name.strip(): [str(change) for change in changes.split()] for name, changes in rows}
 
 
 @pytest.mark.parametrize(("event", "column", "outcome"), tuple(_cells()))

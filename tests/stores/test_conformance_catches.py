@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias, TypeVar
+from functools import partial
+from typing import NoReturn, TypeAlias, TypeVar
 
 import attrs
 import pytest
@@ -216,24 +217,15 @@ class UntypedContainment(Passing):
 class RollbackLoses(PassingStore):
     """Commits what a function did before it raised."""
 
-    def wrapped(self, function: Callable[[Session], T]) -> Callable[[Session], T]:
-        return lambda session: _outcome(function, session)
-
     async def transact(
         self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
     ) -> T:
-        return _value(await super().transact(function, alone=alone, within_seconds=within_seconds))
+        return (await super().transact(_kept(function), alone=alone, within_seconds=within_seconds))()
 
     def transact_blocking(
         self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
     ) -> T:
-        return _value(super().transact_blocking(function, alone=alone, within_seconds=within_seconds))
-
-    async def read(self, function: Callable[[Session], T]) -> T:
-        return _value(await super().read(function))
-
-    def read_blocking(self, function: Callable[[Session], T]) -> T:
-        return _value(super().read_blocking(function))
+        return super().transact_blocking(_kept(function), alone=alone, within_seconds=within_seconds)()
 
 
 class HintsLost(PassingStore):
@@ -255,17 +247,21 @@ class _Deaf:
         """There is nothing to close."""
 
 
-def _outcome(function: Callable[[Session], T], session: Session) -> Any:
-    try:
-        return function(session)
-    except Exception as error:
-        return error
+def _kept(function: Callable[[Session], T]) -> Callable[[Session], Callable[[], T]]:
+    """`function` without its exceptions: they come when the answer is called, after the commit."""
+
+    def call(session: Session) -> Callable[[], T]:
+        try:
+            value = function(session)
+        except Exception as error:
+            return partial(_raise, error)
+        return lambda: value
+
+    return call
 
 
-def _value(outcome: Any) -> Any:
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 MakeMutant: TypeAlias = Callable[[], PassingStore]
@@ -305,7 +301,7 @@ async def test_a_store_that_breaks_a_promise_is_caught(mutant: MakeMutant, promi
 
 async def _broken_promises(make: MakeMutant) -> list[str]:
     @asynccontextmanager
-    async def open_mutant() -> AsyncIterator[PassingStore]:
+    async def open_mutant() -> AsyncGenerator[PassingStore]:
         store = make()
         try:
             yield store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def open_memory() -> AsyncIterator[MemoryStore]:
+async def open_memory() -> AsyncGenerator[MemoryStore]:
     store = MemoryStore()
     try:
         yield store

@@ -12,32 +12,41 @@ from typing import Never, assert_never, assert_type
 from attrs import frozen
 from returns.result import Result
 
-from milepost.client import BlockingClient, BlockingTaskHandle, Client, TaskHandle, TaskPage, TaskQuery
-from milepost.crash import Crash
-from milepost.effects import Statement, Transaction
-from milepost.lifecycle.record import TaskId, TaskRecord
-from milepost.lifecycle.refusals import (
+from milepost import (
+    BlockingClient,
+    BlockingExecution,
+    BlockingTaskHandle,
     CancelAccepted,
-    CancelRefused,
-    DeleteRefused,
-    EnqueueRefusal,
-    RequeueRefused,
-    TaskNotFound,
-)
-from milepost.lifecycle.retry import Retry
-from milepost.lifecycle.states import TaskState
-from milepost.results import (
     Cancellation,
+    CancelRefused,
+    Client,
+    Crash,
+    DeleteRefused,
     Empty,
+    EnqueueRefusal,
+    Execution,
     Failure,
     Outcome,
+    RequeueRefused,
+    Retry,
+    Statement,
     Success,
     Suspended,
+    Task,
+    TaskHandle,
+    TaskId,
+    TaskNotFound,
+    TaskPage,
+    TaskQuery,
+    TaskRecord,
+    TaskRequest,
     TaskResult,
-    TaskValue,
+    TaskState,
+    Transaction,
     from_result,
+    task,
 )
-from milepost.tasks import BlockingExecution, Execution, Task, TaskRequest, task
+from milepost.results import TaskValue
 
 
 @frozen

@@ -11,11 +11,23 @@ from typing import assert_never
 
 from attrs import frozen
 
-from milepost.client import Client, TaskHandle, TaskQuery
-from milepost.crash import Crash
-from milepost.effects import Statement
-from milepost.results import Cancellation, Failure, Outcome, Success, Suspended, TaskResult
-from milepost.tasks import BlockingExecution, Execution, Task, task
+from milepost import (
+    BlockingExecution,
+    Cancellation,
+    Client,
+    Crash,
+    Execution,
+    Failure,
+    Outcome,
+    Statement,
+    Success,
+    Suspended,
+    Task,
+    TaskHandle,
+    TaskQuery,
+    TaskResult,
+    task,
+)
 
 
 @frozen

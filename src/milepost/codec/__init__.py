@@ -22,6 +22,7 @@ from milepost.payload import (
     JsonText,
     PayloadRefused,
     from_json_text,
+    parse_json_text,
     to_json_text,
 )
 
@@ -50,18 +51,22 @@ class TypeCodec(Generic[T]):
             plain = self._unstructure(value)
         except Exception:  # a property or a conversion of the user's class may raise anything
             return Failure(locate_encoding(self.converter, value, self.type))
-        return to_json_text(plain, bytes_max=self.bytes_max, depth_max=self.depth_max)
+        # The hooks have made every key themselves, out of text.
+        return to_json_text(plain, bytes_max=self.bytes_max, depth_max=self.depth_max, keys_are_text=True)
 
     def decode(self, text: str) -> Result[T, PayloadRefused]:
         """The value that `text` holds, or where and why it does not hold one."""
+        try:
+            return Success(cast("T", self._structure(parse_json_text(text), self.type)))
+        except Exception:  # a validator of the user's class may raise anything
+            return Failure(self._why_not(text))
+
+    def _why_not(self, text: str) -> PayloadRefused:
         match from_json_text(text):
             case Success(plain):
-                try:
-                    return Success(cast("T", self._structure(plain, self.type)))
-                except Exception:  # a validator of the user's class may raise anything
-                    return Failure(locate_decoding(self.converter, plain, self.type))
+                return locate_decoding(self.converter, plain, self.type)
             case refused:
-                return Failure(refused.failure())
+                return refused.failure()
 
 
 @final

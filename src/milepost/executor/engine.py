@@ -86,6 +86,7 @@ class Engine:
             threads=config.concurrency,
             cleanup_seconds=lambda: self.config.cleanup_seconds,
             tell=self.tell,
+            observed=observer is not None,
         )
         self._reports: dict[str, Report] = {}
         self._kicked = trio.Event()

@@ -35,6 +35,7 @@ class Workload:
         threads: int,
         cleanup_seconds: Callable[[], float],
         tell: Callable[[Observation], None],
+        observed: bool,
     ) -> None:
         self.runs: dict[TaskId, Run] = {}
         self.busy: Counter[str] = Counter()
@@ -45,6 +46,7 @@ class Workload:
         self._limiter = trio.CapacityLimiter(threads)
         self._cleanup_seconds = cleanup_seconds
         self._tell = tell
+        self._observed = observed
         self._quieter = trio.lowlevel.ParkingLot()
 
     @property
@@ -69,7 +71,8 @@ class Workload:
                 self._outbox.put(Parcel(run, events.Undecodable(str(decoded.failure()))))
                 continue
             self.busy[record.queue] += 1
-            self._tell(AttemptStarted(record.id, record.name, record.attempt, record.fence))
+            if self._observed:
+                self._tell(AttemptStarted(record.id, record.name, record.attempt, record.fence))
             metadata, execution_metadata = decoded.unwrap()
             if task.shape is TaskShape.PURE:
                 pure.append((run, metadata, execution_metadata))

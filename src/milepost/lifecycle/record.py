@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NewType, cast, final
@@ -59,7 +60,7 @@ class HistoryEvent:
 
 
 @final
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class TaskRecord:
     """One task, whole. Payloads are canonical JSON text; `metadata`, `result` and the like read them.
 
@@ -102,6 +103,14 @@ class TaskRecord:
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    def changed(self, changes: Mapping[str, Any]) -> TaskRecord:
+        """A copy with other values in some fields. Every change of every task comes through here, so it must be quick:
+        without slots a copy is one `dict.update`, a tenth of what `attrs.evolve` takes for so many fields."""
+        copy: TaskRecord = object.__new__(TaskRecord)
+        copy.__dict__.update(self.__dict__)
+        copy.__dict__.update(changes)
+        return copy
 
     @property
     def attempt(self) -> int:

@@ -348,7 +348,7 @@ def _release(
 def _to(
     record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, *, reason: str = "", **changes: Any
 ) -> Transition:
-    after = attrs.evolve(record, state=state, revision=record.revision + 1, **changes)
+    after = record.changed({**changes, "state": state, "revision": record.revision + 1})
     if not is_audited(kind, record.audit):
         return Transition(record, after, ())
     executor = after.executor or record.executor

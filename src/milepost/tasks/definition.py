@@ -110,16 +110,13 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
                     pass
                 case refused:
                     return Failure(refused.failure())
-        decoded = self.codec.metadata.decode(metadata)
-        match decoded, self.codec.execution_metadata.decode(execution_metadata):
-            case Success(m), Success(x):
-                return Success((m, x))
-            case Failure(refusal), _:
-                return Failure(PayloadRefused(f"metadata {refusal.path}", refusal.reason))
-            case _, Failure(refusal):
-                return Failure(PayloadRefused(f"execution metadata {refusal.path}", refusal.reason))
-            case impossible:
-                raise TypeError(impossible)
+        m = self.codec.metadata.decode(metadata)
+        if not isinstance(m, Success):
+            return Failure(_in("metadata", m.failure()))
+        x = self.codec.execution_metadata.decode(execution_metadata)
+        if not isinstance(x, Success):
+            return Failure(_in("execution metadata", x.failure()))
+        return Success((m.unwrap(), x.unwrap()))
 
     def _upgraded(
         self, version: int, metadata: str, execution_metadata: str

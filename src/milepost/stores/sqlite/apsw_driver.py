@@ -69,13 +69,26 @@ class ApswConnection:
         except MISFIT as error:
             raise misfit(error) from error
 
-    def many(self, sql: str, rows: Iterable[Parameters]) -> list[Row]:
+    def many(self, sql: str, rows: Iterable[Parameters]) -> None:
         try:
-            return self._cursor.executemany(sql, cast("Any", rows)).fetchall()
+            self._cursor.executemany(sql, cast("Any", rows))
         except apsw.Error as error:
             raise fault_of(error, _code(error), self._path) from error
         except MISFIT as error:
             raise misfit(error) from error
+
+    def each_changed(self, sql: str, rows: Iterable[Parameters]) -> list[bool]:
+        execute, changes = self._cursor.execute, self.raw.changes
+        answers: list[bool] = []
+        try:
+            for row in rows:
+                execute(sql, cast("Any", row))
+                answers.append(changes() > 0)
+        except apsw.Error as error:
+            raise fault_of(error, _code(error), self._path) from error
+        except MISFIT as error:
+            raise misfit(error) from error
+        return answers
 
     def execute_foreign(self, sql: str, parameters: Parameters) -> list[Row]:
         cursor = self.raw.cursor()

@@ -59,8 +59,12 @@ class Connection(Protocol):
         """Run one statement of milepost's own and return all its rows; faults come as `StoreError`s."""
         ...
 
-    def many(self, sql: str, rows: Iterable[Parameters]) -> list[Row]:
-        """Run one statement of milepost's own for each of `rows` and return all that they returned, in order."""
+    def many(self, sql: str, rows: Iterable[Parameters]) -> None:
+        """Run one statement of milepost's own, which returns no rows, for each of `rows`."""
+        ...
+
+    def each_changed(self, sql: str, rows: Iterable[Parameters]) -> list[bool]:
+        """Run one statement of milepost's own for each of `rows`, and say of each whether it changed anything."""
         ...
 
     def execute_foreign(self, sql: str, parameters: Parameters) -> list[Row]:

@@ -81,7 +81,7 @@ def _state(states: tuple[TaskState, ...] | None) -> Iterator[Condition]:
     yield from _any_of("state", tuple(state.value for state in states))
     # Each says again what the states imply already, in the words of a partial index, so that it can be used.
     if states and not _BUSY_STATES & set(states):
-        yield "state not in ('pending', 'running', 'completed')", ()
+        yield "state <> 'pending' and state <> 'running' and state <> 'completed'", ()
     elif set(states) == {TaskState.RUNNING}:
         yield "executor is not null", ()
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, final
+from heapq import merge
+from itertools import groupby, islice
+from typing import Any, Final, NamedTuple, final
 
 from milepost.clock import from_micros, to_micros
 from milepost.effects import Parameters
 from milepost.errors import StoreError
-from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
+from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.transition import Transition, claim_history, enqueued_history
 from milepost.stores.filter import TaskFilter
 from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, hints_of
@@ -31,20 +33,22 @@ from milepost.stores.sqlite.ticker import Ticker
 
 _CANCEL_REQUESTS: Final = statement("cancel_requests")
 _CLAIM: Final = statement("claim")
-_CLAIMABLE_DUE: Final = statement("claimable_due")
-_CLAIMABLE_EXPIRED: Final = statement("claimable_expired")
 _CLOSE_LEASE: Final = statement("close_lease")
 _DELETE: Final = statement("delete")
 _DELETE_HISTORY: Final = statement("delete_history")
+_DUE: Final = statement("due")
+_FIRST_LANES: Final = statement("first_lanes")
 _GET: Final = statement("get")
 _HELD: Final = statement("held")
 _HISTORY: Final = statement("history")
 _HOLDERS: Final = statement("holders")
 _INSERT: Final = statement("insert")
 _LEASES: Final = statement("leases")
-_NEXT_DUE: Final = statement("next_due")
+_NEXT_LANE: Final = statement("next_lane")
+_NEXT_OWNER: Final = statement("next_owner")
 _NOW: Final = statement("now")
 _OPEN_LEASE: Final = statement("open_lease")
+_OWNED: Final = statement("owned")
 _QUEUES: Final = statement("queues")
 _RENEW: Final = statement("renew")
 _REPORT: Final = statement("report")
@@ -52,6 +56,15 @@ _STAMP: Final = statement("stamp")
 _WRITE: Final = statement("write")
 _WRITE_HISTORY: Final = statement("write_history")
 _WRITE_PROGRESS: Final = statement("write_progress")
+
+
+class _Lane(NamedTuple):
+    """Waiting rows that only due time and arrival tell apart, and when the first of them falls due."""
+
+    name: str
+    version: int
+    priority: int
+    due_at: int
 
 
 @final
@@ -111,8 +124,7 @@ class SqliteSession:
 
     def insert(self, records: Sequence[TaskRecord]) -> None:
         self.database.many(_INSERT, map(insert_values, records))
-        for record in records:
-            self.hints |= hints_of(record)
+        self._hint(records)
         self._changed()
 
     def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
@@ -129,35 +141,30 @@ class SqliteSession:
         wanted = {"executor": order.executor, "now": to_micros(now), "numbers": json.dumps(numbers)}
         rows = {row[0]: row for row in self.database.execute(_CLAIM, wanted)}
         records = [record_of(rows[number]) for number in numbers]
-        history: list[Values] = []
-        for index, (number, record) in enumerate(zip(numbers, records, strict=True)):
-            events = claim_history(record, reclaimed=index < len(expired), now=now)
-            history += history_values(number, record.revision, events)
-            if record.cancel_requested_at is not None:
-                self.hints |= hints_of(record)
-        self._write_history(history)
+        self._write_history(_claim_lines(records, reclaimed=len(expired), now=now))
+        if any(record.cancel_requested_at is not None for record in records):
+            self.hints |= Hint.CANCEL
         return records
 
     def queues(self, names: Mapping[str, int]) -> list[str]:
         return [queue for (queue,) in self.database.execute(_QUEUES, {"names": json.dumps(dict(names))})]
 
     def next_due(self, names: Mapping[str, int], queues: Sequence[str]) -> datetime | None:
-        wanted = {"names": json.dumps(dict(names)), "queues": json.dumps(list(queues))}
-        ((earliest,),) = self.database.execute(_NEXT_DUE, wanted)
+        heads = (lane.due_at for queue in queues for lane in self._lanes(queue, names))
+        earliest = min(heads, default=None)
         return None if earliest is None else from_micros(earliest)
 
     def write(self, transitions: Sequence[Transition]) -> list[bool]:
-        values = (write_values(ordinal, decided) for ordinal, decided in enumerate(transitions))
-        numbers = {ordinal: number for number, ordinal in self.database.many(_WRITE, values)}
-        history: list[Values] = []
-        for ordinal, number in numbers.items():
-            decided = transitions[ordinal]
-            self.hints |= hints_of(decided.after)
-            history += history_values(number, decided.after.revision, decided.history)
-            if _resets_progress(decided):
-                self.database.execute(_WRITE_PROGRESS, (decided.after.progress, decided.after.progress_note, number))
-        self._write_history(history)
-        return [ordinal in numbers for ordinal in range(len(transitions))]
+        written = self.database.each_changed(_WRITE, map(write_values, transitions))
+        done = [decided for decided, was_written in zip(transitions, written, strict=True) if was_written]
+        self._hint([decided.after for decided in done])
+        # Only where it is reset: what was reported since `before` was read is newer than what `before` says.
+        resets = [decided.after for decided in done if decided.before.progress is not decided.after.progress]
+        if resets:
+            rows = [(after.progress, after.progress_note, after.id) for after in resets]
+            self.database.many(_WRITE_PROGRESS, rows)
+        self._write_history([line for decided in done for line in history_values(decided.after, decided.history)])
+        return written
 
     def report(self, reports: Sequence[Report]) -> None:
         self.database.many(_REPORT, [(report.fraction, report.note, report.id, report.token) for report in reports])
@@ -177,16 +184,16 @@ class SqliteSession:
         rows = self.database.execute(_GET, (json.dumps([id]),))
         if not rows:
             return []
-        stored = self.database.execute(_HISTORY, (rows[0][0],))
+        stored = self.database.execute(_HISTORY, (id,))
         return [*enqueued_history(record_of(rows[0])), *map(event_of, stored)]
 
     def delete(self, ids: Sequence[TaskId]) -> int:
-        numbers = [number for (number,) in self.database.execute(_DELETE, (json.dumps(ids),))]
-        if numbers:
-            self.database.execute(_DELETE_HISTORY, (json.dumps(numbers),))
+        deleted = [id for (id,) in self.database.execute(_DELETE, (json.dumps(ids),))]
+        if deleted:
+            self.database.execute(_DELETE_HISTORY, (json.dumps(deleted),))
             self.hints |= Hint.FINAL
             self._changed()
-        return len(numbers)
+        return len(deleted)
 
     def open_lease(self, lease: Lease) -> None:
         self.database.execute(_OPEN_LEASE, lease_values(lease))
@@ -211,17 +218,57 @@ class SqliteSession:
         return [_held(*row) for row in self.database.execute(_CANCEL_REQUESTS, (executor,))]
 
     def _claimable(self, order: ClaimOrder, now: int) -> tuple[list[int], list[int]]:
-        wanted = {"names": json.dumps(dict(order.names)), "queue": order.queue, "now": now}
-        due = _numbers(self.database.execute(_CLAIMABLE_DUE, {**wanted, "limit": order.limit}))
+        due = self._due(order, now)
         if order.limit == 1 and due:
             return [], due
-        half = (order.limit + 1) // 2
-        expired = _numbers(self.database.execute(_CLAIMABLE_EXPIRED, {**wanted, "limit": half}))
+        expired = self._expired(order, now, (order.limit + 1) // 2)
         return expired, due[: order.limit - len(expired)]
 
-    def _write_history(self, history: Sequence[Values]) -> None:
-        if history:
-            self.database.many(_WRITE_HISTORY, history)
+    def _due(self, order: ClaimOrder, now: int) -> list[int]:
+        """The numbers of what is due, best first; of lanes of one priority, each gives at most the limit."""
+        lanes = [lane for lane in self._lanes(order.queue, order.names) if lane.due_at <= now]
+        lanes.sort(key=lambda lane: -lane.priority)
+        due: list[int] = []
+        for _, same_priority in groupby(lanes, key=lambda lane: lane.priority):
+            left = order.limit - len(due)
+            if left <= 0:
+                break
+            candidates = [
+                self.database.execute(_DUE, (order.queue, lane.name, lane.version, lane.priority, now, left))
+                for lane in same_priority
+            ]
+            due += [number for _, number in islice(merge(*candidates), left)]
+        return due
+
+    def _lanes(self, queue: str, names: Mapping[str, int]) -> Iterator[_Lane]:
+        """Every lane of `queue` in which something that could be claimed waits."""
+        heads = self.database.execute(_FIRST_LANES, {"queue": queue, "names": json.dumps(dict(names))})
+        for *head, known in heads:
+            lane = _Lane(*head)
+            while True:
+                yield lane
+                after = self.database.execute(_NEXT_LANE, {"queue": queue, "known": known, **lane._asdict()})
+                if not after:
+                    break
+                lane = _Lane(*after[0])
+
+    def _expired(self, order: ClaimOrder, now: int, limit: int) -> list[int]:
+        """The numbers of what is owned by executors without a valid lease, in order of arrival."""
+        wanted = {"queue": order.queue, "names": json.dumps(dict(order.names)), "limit": limit}
+        expired: list[int] = []
+        owner = ""
+        while following := self.database.execute(_NEXT_OWNER, (owner,)):
+            ((owner, lease_until),) = following
+            if lease_until is None or lease_until < now:
+                expired += [number for (number,) in self.database.execute(_OWNED, {**wanted, "owner": owner})]
+        return sorted(expired)[:limit]
+
+    def _hint(self, records: Iterable[TaskRecord]) -> None:
+        for hints in {hints_of(record) for record in records}:
+            self.hints |= hints
+
+    def _write_history(self, lines: Iterable[Values]) -> None:
+        self.database.many(_WRITE_HISTORY, lines)
         self._changed()
 
     def _changed(self) -> None:
@@ -234,14 +281,16 @@ def stamp(database: Connection, newest: datetime | None) -> None:
     database.execute(_STAMP, (0 if newest is None else to_micros(newest),))
 
 
-def _resets_progress(decided: Transition) -> bool:
-    # Only then: what was reported since `before` was read is newer than what `before` says.
-    before, after = decided.before, decided.after
-    return before.progress != after.progress or before.progress_note != after.progress_note
-
-
-def _numbers(rows: Sequence[tuple[Any, ...]]) -> list[int]:
-    return [number for (number,) in rows]
+def _claim_lines(records: Sequence[TaskRecord], *, reclaimed: int, now: datetime) -> Iterator[Values]:
+    """The history of a claim, of which the first `reclaimed` records had an owner."""
+    # Claims of one turn differ in little, and asking once for each kind is cheaper than once for each record.
+    known: dict[tuple[Audit, int, bool], tuple[HistoryEvent, ...]] = {}
+    for index, record in enumerate(records):
+        kind = (record.audit, record.failures, index < reclaimed)
+        events = known.get(kind)
+        if events is None:
+            events = known[kind] = claim_history(record, reclaimed=index < reclaimed, now=now)
+        yield from history_values(record, events)
 
 
 def _held(id: str, fence: int, token: str | None, cancel_reason: str | None) -> Held:

@@ -74,14 +74,18 @@ class StdlibConnection:
         except MISFIT as error:
             raise misfit(error) from error
 
-    def many(self, sql: str, rows: Iterable[Parameters]) -> list[Row]:
+    def many(self, sql: str, rows: Iterable[Parameters]) -> None:
         try:
-            if "returning" not in sql:
-                self._cursor.executemany(sql, cast("Any", rows))
-                return []
-            # Its executemany refuses statements that return rows.
-            execute = self._cursor.execute
-            return [found for row in rows for found in execute(sql, cast("Any", row)).fetchall()]
+            self._cursor.executemany(sql, cast("Any", rows))
+        except sqlite3.Error as error:
+            raise fault_of(error, _code(error), self._path) from error
+        except MISFIT as error:
+            raise misfit(error) from error
+
+    def each_changed(self, sql: str, rows: Iterable[Parameters]) -> list[bool]:
+        execute = self._cursor.execute
+        try:
+            return [execute(sql, cast("Any", row)).rowcount > 0 for row in rows]
         except sqlite3.Error as error:
             raise fault_of(error, _code(error), self._path) from error
         except MISFIT as error:

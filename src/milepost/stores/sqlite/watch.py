@@ -135,8 +135,9 @@ class SqliteWatch:
         own = self._bulletin.commits
         ((commits,),) = database.execute(_COMMITS)
         if self._bulletin.is_committing or self._bulletin.commits != own:
-            # A commit of our own may be in the file and not in the count. Keep the old version, so as to look again.
-            return True
+            # A commit of our own may be in the file and not in the count. The old version is kept, so the next look
+            # decides: a false hint here would have a busy executor listen to itself all the time.
+            return False
         self._version = version
         foreign, self._foreign = self._foreign, commits - own
         return foreign != self._foreign

@@ -1,4 +1,5 @@
 -- Every task, in order of arrival (number). Small columns first: a payload may fill whole pages.
+-- No list of more than two values in a condition: SQLite would build an index of it for each row that is written.
 create table milepost_task (
   number integer primary key,
   id text not null unique,
@@ -8,11 +9,10 @@ create table milepost_task (
   priority integer not null,
   key text,
   correlation text,
-  audit text not null check (audit in ('full', 'transitions', 'errors', 'none')),
+  audit text not null check (audit = 'transitions' or audit = 'full' or audit = 'errors' or audit = 'none'),
   state text not null check (
-    state in (
-      'pending', 'running', 'suspended', 'retrying', 'interrupted', 'completed', 'failed', 'cancelled', 'quarantined'
-    )
+    state = 'pending' or state = 'running' or state = 'completed' or state = 'suspended' or state = 'retrying'
+    or state = 'interrupted' or state = 'failed' or state = 'cancelled' or state = 'quarantined'
   ),
   due_at integer,
   fence integer not null,
@@ -40,7 +40,7 @@ create table milepost_task (
   error_json text,
   crash text,
   check ((state = 'running') = (executor is not null)),
-  check ((state in ('completed', 'failed', 'cancelled')) = (finished_at is not null))
+  check ((state = 'completed' or state = 'failed' or state = 'cancelled') = (finished_at is not null))
 ) strict;
 
 -- Who may be claimed: due_at is set exactly while a task waits for a time.
@@ -58,10 +58,11 @@ create unique index milepost_task_key on milepost_task (name, key) where key is 
 create index milepost_task_correlation on milepost_task (correlation, id) where correlation is not null;
 
 -- Listings by state. The states of the hot path stay out, so that it never pays for this index.
-create index milepost_task_state on milepost_task (state, id) where state not in ('pending', 'running', 'completed');
+create index milepost_task_state on milepost_task (state, id)
+where state <> 'pending' and state <> 'running' and state <> 'completed';
 
 create table milepost_history (
-  task integer not null,
+  task text not null,
   revision integer not null,
   ordinal integer not null,
   at integer not null,

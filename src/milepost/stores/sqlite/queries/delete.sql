@@ -1,3 +1,3 @@
 delete from milepost_task
 where id in (select value from json_each(?)) and executor is null
-returning number
+returning id

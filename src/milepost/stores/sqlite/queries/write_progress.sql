@@ -1,1 +1,1 @@
-update milepost_task set progress = ?, progress_note = ? where number = ?
+update milepost_task set progress = ?, progress_note = ? where id = ?
