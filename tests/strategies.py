@@ -13,8 +13,8 @@ from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord
 from milepost.lifecycle.retry import Retry
-from milepost.lifecycle.states import FINAL_STATES, WAITING_STATES, TaskState
-from milepost.lifecycle.transition import Policy
+from milepost.lifecycle.states import FINAL_STATES, LIVE_STATES, WAITING_STATES, TaskState
+from milepost.lifecycle.transition import Policy, Transition, transition
 from milepost.payload import Json, JsonText, to_json_text
 from milepost.stores.filter import TaskFilter, TaskOrder
 
@@ -213,6 +213,24 @@ def records(draw: st.DrawFn, /, *, state: TaskState | None = None, **fixed: Any)
         finished_at=draw(moments()) if chosen in FINAL_STATES else None,
     )
     return attrs.evolve(record, **_outcome(draw, chosen), **fixed)
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> Transition:
+    """A transition that was not refused, of any kind, from a sound record."""
+    event = draw(any_events())
+    match event:
+        case events.Claimed():
+            state = draw(st.sampled_from([*sorted(WAITING_STATES, key=str), TaskState.RUNNING]))
+        case events.CancelRequested():
+            state = draw(st.sampled_from(sorted(LIVE_STATES, key=str)))
+        case events.Requeued():
+            state = draw(st.sampled_from([*sorted(FINAL_STATES, key=str), TaskState.QUARANTINED]))
+        case _:
+            state = TaskState.RUNNING
+    decision = transition(draw(records(state=state)), event, now=draw(moments()), policy=draw(policies()))
+    assert isinstance(decision, Transition)
+    return decision
 
 
 def _due_times(state: TaskState) -> st.SearchStrategy[datetime | None]:

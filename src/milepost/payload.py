@@ -29,8 +29,14 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
-parse_json_text = json.JSONDecoder(parse_constant=_refuse_constant).decode
-"""`from_json_text` for those who handle what it raises anyway: ValueError, TypeError, RecursionError."""
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def parse_json_text(text: str) -> Any:
+    """`from_json_text` for those who handle what it raises anyway: ValueError, TypeError, RecursionError."""
+    value, end = _decoder.raw_decode(text)
+    # Canonical text ends with its value; JSON of another hand may be followed, or led, by white space.
+    return value if end == len(text) else _decoder.decode(text)
 
 
 @final
@@ -86,7 +92,7 @@ def from_json_text(text: str) -> Result[Json, PayloadRefused]:
     '$'
     """
     try:
-        return Success(cast("Json", parse_json_text(text)))
+        return Success(_decoder.decode(text))
     except (ValueError, TypeError, RecursionError) as error:
         return Failure(PayloadRefused("$", f"not JSON: {error}"))
 

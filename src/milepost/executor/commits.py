@@ -1,27 +1,78 @@
-"""`commit_with`: the user's effect and the commit of progress in one transaction, which may have to be tried again."""
+"""What runs ask of the executor while they run: progress, effects with progress, and reports."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Generic, TypeVar, final
+from typing import Generic, TypeVar, cast, final
 
 from returns.result import Result
 
 from milepost.effects import Transaction
-from milepost.errors import ClaimLost
-from milepost.executor.turn import Delivery, deliver
+from milepost.errors import ClaimLost, StoreError
+from milepost.executor.outbox import Parcel
+from milepost.executor.run import Run
+from milepost.executor.turn import Delivery, EffectRaised, deliver
+from milepost.executor.turns import Turns
 from milepost.lifecycle import events
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.transition import Policy
 from milepost.payload import JsonText
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Report, Session, Store
 
 T = TypeVar("T")
 E = TypeVar("E")
 
 
-class RolledBack(Exception):
+@final
+class Commits:
+    """The `Committer` of an executor's runs."""
+
+    def __init__(self, store: Store, turns: Turns) -> None:
+        self._store = store
+        self._turns = turns
+
+    async def commit(self, run: Run, execution_metadata: JsonText) -> None:
+        """Return once the execution metadata is durable."""
+        async with run.lock:
+            await self._turns.outbox.put_and_wait(Parcel(run, events.Committed(execution_metadata)))
+
+    async def commit_with(
+        self, run: Run, effect: Callable[[Transaction], tuple[Result[T, E], JsonText | None]]
+    ) -> Result[T, E]:
+        """Run the effect and commit in one transaction of its own."""
+        turns = self._turns
+        async with run.lock:
+            together = _Together(run.record, effect, turns.policy_of(run.task), turns.standing.renew)
+            while True:
+                sent_at = time.monotonic()
+                try:
+                    answer, after = await self._store.transact(
+                        together, alone=True, within_seconds=turns.config.effect_seconds
+                    )
+                except _RolledBack as rolled_back:
+                    return cast("Result[T, E]", rolled_back.answer)
+                except EffectRaised as raised:
+                    raise raised.error from None
+                except ClaimLost:
+                    turns.lose(run)
+                    raise
+                except StoreError as error:
+                    # The store is away: the run is kept as long as the lease rule keeps it, and the same tried again.
+                    await turns.back_off(error)
+                    continue
+                turns.answered(sent_at)
+                turns.committed(run, after)
+                return answer
+
+    def report(self, run: Run, fraction: float, note: str) -> None:
+        """Keep human progress for the next turn; the newest of a run replaces the one before."""
+        if run.record.token is not None:
+            self._turns.reports[run.id] = Report(run.id, run.record.token, fraction, note)
+
+
+class _RolledBack(Exception):
     """Carries a failed effect's answer out of the transaction that it rolls back."""
 
     def __init__(self, answer: object) -> None:
@@ -30,8 +81,8 @@ class RolledBack(Exception):
 
 
 @final
-class Together(Generic[T, E]):
-    """A function of a session that keeps what it learned, so that it can be run again after a lost reply."""
+class _Together(Generic[T, E]):
+    """Effect and commit as one function of a session; it remembers its answer, to be run again after a lost reply."""
 
     def __init__(
         self,
@@ -47,13 +98,15 @@ class Together(Generic[T, E]):
         self._answer: Result[T, E] | None = None
 
     def __call__(self, session: Session) -> tuple[Result[T, E], TaskRecord]:
-        """Effect and commit; raises `RolledBack` with a failed effect's answer, and `ClaimLost`."""
         fresh = self._owned(session)
         if self._answer is not None and fresh.sequence == self._known.sequence + 1:
             return self._answer, fresh  # the last try was durable, only its reply was lost
-        self._answer, text = self._effect(session.transaction)
+        try:
+            self._answer, text = self._effect(session.transaction)
+        except Exception as error:
+            raise EffectRaised(error) from error
         if text is None:
-            raise RolledBack(self._answer)
+            raise _RolledBack(self._answer)
         after = deliver(session, [Delivery(fresh, events.Committed(text), self._policy)], now=session.now())[0]
         if after is None:
             raise ClaimLost(f"the task {self._known.id} belongs to another run")
@@ -61,12 +114,8 @@ class Together(Generic[T, E]):
         return self._answer, after
 
     def _owned(self, session: Session) -> TaskRecord:
-        found = session.get([self._known.id])
         known = self._known
-        if (
-            not found
-            or found[0].state is not TaskState.RUNNING
-            or (found[0].fence, found[0].token) != (known.fence, known.token)
-        ):
-            raise ClaimLost(f"the task {known.id} belongs to another run")
-        return found[0]
+        for found in session.get([known.id]):
+            if found.state is TaskState.RUNNING and (found.fence, found.token) == (known.fence, known.token):
+                return found
+        raise ClaimLost(f"the task {known.id} belongs to another run")

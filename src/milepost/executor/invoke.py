@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,23 +31,37 @@ async def invoke(
     """Call the task's function inside the run's scope; never raises, but for what stops the whole program."""
     try:
         with run.scope:
+            if run.task.shape is TaskShape.ASYNC and not run.task.takes_execution:
+                return Returned(await run.task.function(metadata, execution_metadata))
             return Returned(await _call(run, metadata, execution_metadata, committer, limiter))
-    except (KeyboardInterrupt, trio.Cancelled):
-        raise
     except BaseException as error:
+        if _stops_the_program(error):
+            raise
         return Raised(error) if run.stopping is None else Stopped(run.stopping)
     if run.stopping is None:  # pragma: no cover (the scope is private, only Run.stop cancels it)
         return Raised(RuntimeError("the run's scope was cancelled by nobody"))
     return Stopped(run.stopping)
 
 
+def _stops_the_program(error: BaseException) -> bool:
+    """Whether it is not the task's own: Ctrl-C, or a cancel of what is around the run."""
+    match error:
+        case KeyboardInterrupt():
+            return True
+        case trio.Cancelled():
+            # One that nobody asked for, such as one that the task has kept from a scope of its own, is a crash.
+            return trio.current_effective_deadline() == -math.inf
+        case BaseExceptionGroup(exceptions=parts):
+            return any(map(_stops_the_program, parts))
+        case _:
+            return False
+
+
 async def _call(run: Run, m: Any, x: Any, committer: Committer, limiter: trio.CapacityLimiter) -> object:
     task = run.task
     match task.shape:
         case TaskShape.ASYNC:
-            if task.takes_execution:
-                return await task.function(m, x, RunExecution(run, committer))
-            return await task.function(m, x)
+            return await task.function(m, x, RunExecution(run, committer))
         case TaskShape.BLOCKING:
             arguments: tuple[Any, ...] = (m, x)
             if task.takes_execution:

@@ -75,8 +75,9 @@ async def open_executor(
     """
     engine = Engine(store, Registry.of(tasks), config or ExecutorConfig(), observer)
     failure: BaseException | None = None
+    await engine.open()
     async with trio.open_nursery() as nursery:
-        await nursery.start(engine.run)
+        nursery.start_soon(engine.run)
         try:
             yield Executor(engine)
         except BaseException as error:  # kept and raised below, outside of the nursery, which would wrap it in a group

@@ -80,12 +80,14 @@ class Outbox:
         return taken
 
     def put_back(self, parcels: list[Parcel]) -> None:
-        """A turn could not be written: its parcels go first again, but for those whose waiter was cancelled."""
+        """A turn could not be written: its parcels go first again, but for those that nobody wants any more."""
         for parcel in parcels:
             parcel.taken = False
             if parcel.raise_cancel is not None:
                 parcel.resolve(outcome.capture(parcel.raise_cancel))
-        self._parcels[:0] = [parcel for parcel in parcels if parcel.raise_cancel is None]
+            elif parcel.run.lost:
+                parcel.lose()
+        self._parcels[:0] = [each for each in parcels if each.raise_cancel is None and not each.run.lost]
 
     def drop(self, run: Run) -> None:
         """Forget what a lost run has handed in."""

@@ -191,6 +191,8 @@ class RunExecution:
     def _encode(self, execution_metadata: object) -> JsonText:
         if self._run.lost:
             raise ClaimLost(f"the task {self._run.id} belongs to another run")
+        if self._run.ending:
+            raise ClaimLost(f"this run of the task {self._run.id} has ended; commit before the function returns")
         encoded = self._run.task.codec.execution_metadata.encode(execution_metadata)
         if isinstance(encoded, Success):
             text: JsonText = encoded.unwrap()
@@ -234,7 +236,8 @@ class BlockingRunExecution:
     @property
     def stopping(self) -> Stopping | None:
         """Why the run is asked to stop."""
-        return self._inner.stopping
+        # A limit of time is told by trio's clock, which only its own thread may read; by token, no cancel comes between.
+        return trio.from_thread.run_sync(lambda: self._inner.stopping, trio_token=self._token)
 
     def wait_stopping(self) -> Stopping:
         """Wait until the run is asked to stop."""

@@ -52,6 +52,8 @@ class Stopped:
 Ending: TypeAlias = Returned | Raised | Stopped
 AnyResult: TypeAlias = TaskResult[Any, Any, Any]
 
+_RESULTS = (Success, Failure, Suspended, Cancellation)
+
 
 @final
 @frozen
@@ -85,7 +87,7 @@ def _returned(task: AnyTask, value: object) -> Settlement:
 
 
 def _is_result(value: object) -> TypeIs[AnyResult]:
-    return isinstance(value, Success | Failure | Suspended | Cancellation)
+    return isinstance(value, _RESULTS)
 
 
 def _event(task: AnyTask, value: AnyResult) -> Event:

@@ -24,6 +24,15 @@ from milepost.stores.protocol import ClaimOrder, Held, Lease, Report, Session
 
 
 @final
+class EffectRaised(Exception):
+    """Carries what the user's own effect raised out of the transaction, so that no fault of the store is seen in it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@final
 @frozen
 class Delivery:
     """One thing that a run has to hand in: what happened, to the record as the run last knew it."""
@@ -116,19 +125,25 @@ def deliver(session: Session, deliveries: Sequence[Delivery], *, now: datetime) 
     transitions = [_decide(each.record, each, now) for each in deliveries]
     answers = session.write(transitions) if transitions else []
     return [
-        decided.after if written else _look_again(session, each, now)
+        decided.after if written else _written_before(session, each) or _look_again(session, each, now)
         for each, decided, written in zip(deliveries, transitions, answers, strict=True)
     ]
 
 
 def deliver_with_effects(session: Session, delivery: Delivery) -> TaskRecord:
-    """Write one delivery and run its effects, all or nothing; raises what a statement raises, or `ClaimLost`."""
+    """Write one delivery and run its effects, all or nothing; raises `EffectRaised`, or `ClaimLost`."""
+    before = _written_before(session, delivery)
+    if before is not None:
+        return before  # and its effects happened with it
     after = deliver(session, [delivery], now=session.now())[0]
     if after is None:
         raise ClaimLost(f"the task {delivery.record.id} belongs to another run")
-    for statement in delivery.effects:
-        for parameters in statement.each():
-            session.transaction.execute(statement.sql, parameters)
+    try:
+        for statement in delivery.effects:
+            for parameters in statement.each():
+                session.transaction.execute(statement.sql, parameters)
+    except Exception as error:
+        raise EffectRaised(error) from error
     return after
 
 
@@ -148,17 +163,29 @@ def _decide(record: TaskRecord, delivery: Delivery, now: datetime) -> Transition
     raise ClaimLost(f"the task {record.id} is {record.state.value} and cannot take {delivery.event!r}")
 
 
-def _look_again(session: Session, delivery: Delivery, now: datetime) -> TaskRecord | None:
-    """A refused write: ours and changed beside us, ours and already written, or not ours any more."""
-    known = delivery.record
-    found = session.get([known.id])
-    if not found or (found[0].fence, found[0].token) != (known.fence, known.token):
+def _written_before(session: Session, delivery: Delivery) -> TaskRecord | None:
+    """The record, if this very delivery is durable already and only the reply to its write was lost."""
+    fresh = _owned(session, delivery.record)
+    if fresh is None:
         return None
-    fresh = found[0]
-    if fresh.state is not TaskState.RUNNING or fresh.sequence != known.sequence:
-        return fresh  # the reply to an earlier, durable write of this very delivery was lost
+    if isinstance(delivery.event, events.Committed):
+        return fresh if fresh.sequence > delivery.record.sequence else None
+    return fresh if fresh.state is not TaskState.RUNNING else None
+
+
+def _look_again(session: Session, delivery: Delivery, now: datetime) -> TaskRecord | None:
+    """A refused write that is not written yet: ours and changed beside us, or not ours any more."""
+    fresh = _owned(session, delivery.record)
+    if fresh is None or fresh.state is not TaskState.RUNNING:
+        return None
     decided = _decide(fresh, delivery, now)
     return decided.after if session.write([decided]) == [True] else None
+
+
+def _owned(session: Session, known: TaskRecord) -> TaskRecord | None:
+    """The task as it is now, if no claim but this run's came since."""
+    found = session.get([known.id])
+    return found[0] if found and (found[0].fence, found[0].token) == (known.fence, known.token) else None
 
 
 def _claim(session: Session, plan: TurnPlan, now: datetime) -> tuple[list[TaskRecord], list[Transition]]:

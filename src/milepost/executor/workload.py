@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, final
 
@@ -27,62 +28,67 @@ class Workload:
     """Runs in progress, and runs that have ended but are not stored yet."""
 
     def __init__(
-        self,
-        registry: Registry,
-        outbox: Outbox,
-        *,
-        committer: Committer,
-        threads: int,
-        cleanup_seconds: Callable[[], float],
-        tell: Callable[[Observation], None],
-        observed: bool,
+        self, registry: Registry, outbox: Outbox, *, threads: int, tell: Callable[[Observation], None], observed: bool
     ) -> None:
         self.runs: dict[TaskId, Run] = {}
         self.busy: Counter[str] = Counter()
+        self.active = 0
         self.discarded = 0
         self._registry = registry
         self._outbox = outbox
-        self._committer = committer
         self._limiter = trio.CapacityLimiter(threads)
-        self._cleanup_seconds = cleanup_seconds
         self._tell = tell
         self._observed = observed
-        self._quieter = trio.lowlevel.ParkingLot()
-
-    @property
-    def active(self) -> int:
-        """How many functions are being called right now; each holds a slot."""
-        return self.busy.total()
+        self._onlookers = trio.lowlevel.ParkingLot()
+        self._stopping: Stopping | None = None
 
     def set_threads(self, threads: int) -> None:
         """How many blocking tasks may run at once."""
         self._limiter.total_tokens = threads
 
-    def begin(self, records: Iterable[TaskRecord], nursery: trio.Nursery, *, now: datetime) -> None:
-        """Start a run for each claimed record; `now` is the store's time of the claim."""
-        pure: list[tuple[Run, Any, Any]] = []
+    def take(self, records: Iterable[TaskRecord], *, now: datetime) -> list[Run]:
+        """Give each claimed record a slot; `now` is the store's time of the claim."""
+        start = trio.current_time()
+        runs: list[Run] = []
         for record in records:
             task = self._registry.tasks[record.name]
-            run = Run(record, task, *_limits(record, task, now))
+            run = Run(record, task, start, *_limits(record, task, start, now))
+            if self._stopping is not None:
+                run.stop(self._stopping)
             self.runs[record.id] = run
-            decoded = task.decode(record.version, record.metadata_json, record.execution_metadata_json)
-            if not isinstance(decoded, Success):
-                run.ending = True
-                self._outbox.put(Parcel(run, events.Undecodable(str(decoded.failure()))))
-                continue
             self.busy[record.queue] += 1
+            self.active += 1
+            runs.append(run)
+        return runs
+
+    def begin(self, runs: Sequence[Run], nursery: trio.Nursery, committer: Committer) -> None:
+        """Decode and call each run's task; what cannot be decoded is handed in as that."""
+        pure: list[tuple[Run, Any, Any]] = []
+        for run in runs:
+            record, task = run.record, run.task
+            if run.stopping is not None:
+                self._end(run, Stopped(run.stopping))
+                continue
             if self._observed:
                 self._tell(AttemptStarted(record.id, record.name, record.attempt, record.fence))
+            decoded = task.decode(record.version, record.metadata_json, record.execution_metadata_json)
+            if not isinstance(decoded, Success):
+                self._free(run)
+                if not run.lost:
+                    run.ending = True
+                    self._outbox.put(Parcel(run, events.Undecodable(str(decoded.failure()))))
+                continue
             metadata, execution_metadata = decoded.unwrap()
             if task.shape is TaskShape.PURE:
                 pure.append((run, metadata, execution_metadata))
             else:
-                nursery.start_soon(self._body, run, metadata, execution_metadata)
+                nursery.start_soon(self._body, run, metadata, execution_metadata, committer, name=task.name)
         if pure:
             nursery.start_soon(self._pure_bodies, pure)
 
     def stop_all(self, stopping: Stopping) -> None:
-        """Ask every run to stop."""
+        """Ask every run to stop, and those too that a turn under way may still bring."""
+        self._stopping = stopping
         for run in list(self.runs.values()):
             run.stop(stopping)
 
@@ -96,35 +102,40 @@ class Workload:
         self.discarded += 1
         self._tell(RunDiscarded(run.id, run.record.name, run.record.fence))
 
+    def lose_all(self) -> None:
+        """Every claim is gone."""
+        for run in list(self.runs.values()):
+            self.lose(run)
+
     def forget(self, run: Run) -> None:
         """The run's end is stored, or no longer ours to store."""
         if self.runs.get(run.id) is run:
             del self.runs[run.id]
-            self._quieter.unpark_all()
+            self.look_up()
 
-    def hurry(self) -> None:
+    def hurry(self, cleanup_seconds: float) -> None:
         """Hand in the end of those that were asked to stop and have used up their clean-up time."""
         now = trio.current_time()
         for run in list(self.runs.values()):
             stopping = run.stopping
             if stopping is None or run.ending:
                 continue
-            run.clean_up_until = min(run.clean_up_until, now + self._cleanup_seconds())
+            run.clean_up_until = min(run.clean_up_until, now + cleanup_seconds)
             if run.clean_up_until <= now:
                 self._hand_in(run, Stopped(stopping))
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` holds; it is looked at whenever a run ends or is stored."""
+        """Wait until `condition` holds; it is looked at whenever a run ends or is stored, and at `look_up`."""
         while not condition():
-            await self._quieter.park()
+            await self._onlookers.park()
 
     def look_up(self) -> None:
         """Let whoever waits look at its condition again."""
-        self._quieter.unpark_all()
+        if self._onlookers:
+            self._onlookers.unpark_all()
 
-    async def _body(self, run: Run, metadata: Any, execution_metadata: Any) -> None:
-        ending = await invoke(run, metadata, execution_metadata, committer=self._committer, limiter=self._limiter)
-        self._end(run, ending)
+    async def _body(self, run: Run, metadata: Any, execution_metadata: Any, committer: Committer) -> None:
+        self._end(run, await invoke(run, metadata, execution_metadata, committer=committer, limiter=self._limiter))
 
     async def _pure_bodies(self, runs: list[tuple[Run, Any, Any]]) -> None:
         for run, metadata, execution_metadata in runs:
@@ -133,10 +144,14 @@ class Workload:
             self._end(run, invoke_pure(run, metadata, execution_metadata) if stopping is None else Stopped(stopping))
 
     def _end(self, run: Run, ending: Ending) -> None:
-        self.busy[run.record.queue] -= 1
-        self._quieter.unpark_all()
+        self._free(run)
         if not run.lost and not run.ending:
             self._hand_in(run, ending)
+
+    def _free(self, run: Run) -> None:
+        self.busy[run.record.queue] -= 1
+        self.active -= 1
+        self.look_up()
 
     def _hand_in(self, run: Run, ending: Ending) -> None:
         run.ending = True
@@ -154,10 +169,8 @@ def _settled(task: AnyTask, ending: Ending) -> Settlement | None:
         return Settlement(events.Crashed(Crash.of(error)))
 
 
-def _limits(record: TaskRecord, task: AnyTask, now: datetime) -> tuple[float, float, float]:
-    start = trio.current_time()
-    timeout_at = float("inf") if task.timeout_seconds is None else start + task.timeout_seconds
-    deadline_at = float("inf")
-    if record.deadline_at is not None:
-        deadline_at = start + (record.deadline_at - now).total_seconds()
-    return start, timeout_at, deadline_at
+def _limits(record: TaskRecord, task: AnyTask, start: float, now: datetime) -> tuple[float, float]:
+    timeout_at = math.inf if task.timeout_seconds is None else start + task.timeout_seconds
+    if record.deadline_at is None:
+        return timeout_at, math.inf
+    return timeout_at, start + (record.deadline_at - now).total_seconds()

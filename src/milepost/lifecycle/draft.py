@@ -47,8 +47,8 @@ class Draft:
                 due_at = now
             case timedelta():
                 due_at = later(now, self.start)
-            case datetime():
-                due_at = max(self.start, now)
+            case moment:
+                due_at = max(moment, now)
         return TaskRecord(
             id=self.id,
             name=self.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote
@@ -23,7 +23,7 @@ _MODES: Final = ("ro", "rw")
 
 
 @asynccontextmanager
-async def open_store(url: str, *, migrate: bool = True, clock: Clock = system_clock) -> AsyncIterator[Store]:
+async def open_store(url: str, *, migrate: bool = True, clock: Clock = system_clock) -> AsyncGenerator[Store]:
     """Open the store at `url` for the block, and release all that belongs to it afterwards.
 
     The schema is brought up to date first, unless `migrate` is False or `MILEPOST_MIGRATE=0` is in the environment;
@@ -97,11 +97,12 @@ def _options(url: str, query: str) -> dict[str, str]:
     options: dict[str, str] = {}
     understood = {"driver": _DRIVERS, "mode": _MODES}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in understood or name in options:
-            raise StoreUrlError(f"{_shown(url)} has the option {name!r} once too often: driver and mode are understood")
+        if name not in understood:
+            raise StoreUrlError(f"{_shown(url)} has an option {name!r}; only driver and mode are understood")
+        if name in options:
+            raise StoreUrlError(f"{_shown(url)} has the option {name} twice; give it once")
         if value not in understood[name]:
-            choices = " or ".join(understood[name])
-            raise StoreUrlError(f"{_shown(url)} has an option {name} that is neither {choices}")
+            raise StoreUrlError(f"{_shown(url)} has an option {name} that is neither {' nor '.join(understood[name])}")
         options[name] = value
     return options
 

@@ -20,7 +20,6 @@ from attrs import frozen
 from milepost.errors import StoreClosed, StoreError
 
 S = TypeVar("S")
-S_contra = TypeVar("S_contra", contravariant=True)
 
 BATCH_JOBS_MAX = 256
 
@@ -79,10 +78,10 @@ class Job(Generic[S]):
             del error, self  # the traceback would keep this frame, and the frame the error, until the collector comes
 
 
-class Worker(Protocol[S_contra]):
+class Worker(Protocol[S]):
     """What a thread does with the jobs that it is given. Every method is called on that thread."""
 
-    def run(self, jobs: Sequence[Job[S_contra]]) -> None:
+    def run(self, jobs: Sequence[Job[S]]) -> None:
         """Answer each job."""
         ...
 
@@ -160,6 +159,10 @@ class OwnedThreads(Generic[S]):
     def includes_this(self) -> bool:
         """Whether the caller runs on one of these threads, where waiting for another call would never end."""
         return threading.current_thread() in self._threads
+
+    def pending(self) -> int:
+        """How many jobs wait or run."""
+        return self._unanswered
 
     async def aclose(self) -> None:
         """`close` without blocking trio's thread, whatever is cancelled meanwhile."""

@@ -143,7 +143,7 @@ AnyTask: TypeAlias = "Task[Any, Any, Any, Any]"
 
 
 @final
-@frozen(repr=False)
+@frozen(eq=False, repr=False)
 class PureTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co, S_co]):
     """A `def` of two parameters."""
 
@@ -154,7 +154,7 @@ class PureTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co,
 
 
 @final
-@frozen(repr=False)
+@frozen(eq=False, repr=False)
 class AsyncTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co, S_co]):
     """An `async def` of two parameters."""
 
@@ -165,7 +165,7 @@ class AsyncTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co
 
 
 @final
-@frozen(repr=False)
+@frozen(eq=False, repr=False)
 class CommittingTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co, S_co]):
     """An `async def` that also takes its execution."""
 
@@ -178,7 +178,7 @@ class CommittingTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co,
 
 
 @final
-@frozen(repr=False)
+@frozen(eq=False, repr=False)
 class BlockingTask(Task[M_con, X_inv, R_co, E_co], Generic[M_con, X_inv, R_co, E_co, S_co]):
     """A blocking `def` that also takes its execution."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast, final
+from typing import Any, final
 
 import apsw
 
@@ -29,9 +29,12 @@ class ApswDriver:
         if place.migrate and not place.read_only:
             flags |= apsw.SQLITE_OPEN_CREATE
         try:
-            return ApswConnection(apsw.Connection(place.path, flags=flags))
+            raw = apsw.Connection(place.path, flags=flags)
         except apsw.Error as error:
             raise fault_of(error, _code(error), place.path) from error
+        # Plans shall not depend on parameters: this build would prepare most statements anew at each execution.
+        raw.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        return ApswConnection(raw)
 
     def adopt(self, raw: Any) -> Connection | None:
         """A caller's `apsw.Connection`."""
@@ -43,15 +46,16 @@ class ApswConnection:
     """An `apsw.Connection` behind the seam."""
 
     def __init__(self, raw: apsw.Connection) -> None:
-        self.raw = raw
+        # Untyped: apsw's own types for what SQL takes and returns name classes that it does not define.
+        self.raw: Any = raw
         # A cursor of our own: a caller's connection may have a row trace, and a cursor whose trace is None has none.
-        self._cursor = raw.cursor()
+        self._cursor: Any = raw.cursor()
         self._cursor.row_trace = None
-        self._path = raw.filename
+        self._path: str = raw.filename
 
     @property
     def in_transaction(self) -> bool:
-        return self.raw.in_transaction
+        return bool(self.raw.in_transaction)
 
     @property
     def begins_by_itself(self) -> bool:
@@ -59,19 +63,20 @@ class ApswConnection:
 
     @property
     def changes(self) -> int:
-        return self.raw.total_changes()
+        return int(self.raw.total_changes())
 
     def execute(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         try:
-            return self._cursor.execute(sql, cast("Any", parameters)).fetchall()
+            rows: list[Row] = self._cursor.execute(sql, parameters).fetchall()
         except apsw.Error as error:
             raise fault_of(error, _code(error), self._path) from error
         except MISFIT as error:
             raise misfit(error) from error
+        return rows
 
     def many(self, sql: str, rows: Iterable[Parameters]) -> None:
         try:
-            self._cursor.executemany(sql, cast("Any", rows))
+            self._cursor.executemany(sql, rows)
         except apsw.Error as error:
             raise fault_of(error, _code(error), self._path) from error
         except MISFIT as error:
@@ -82,7 +87,7 @@ class ApswConnection:
         answers: list[bool] = []
         try:
             for row in rows:
-                execute(sql, cast("Any", row))
+                execute(sql, row)
                 answers.append(changes() > 0)
         except apsw.Error as error:
             raise fault_of(error, _code(error), self._path) from error
@@ -91,11 +96,11 @@ class ApswConnection:
         return answers
 
     def execute_foreign(self, sql: str, parameters: Parameters) -> list[Row]:
-        cursor = self.raw.cursor()
-        return cursor.execute(sql, cast("Any", parameters)).fetchall()
+        rows: list[Row] = self.raw.cursor().execute(sql, parameters).fetchall()
+        return rows
 
     def define(self, name: str, arguments: int, function: Function) -> None:
-        self.raw.create_scalar_function(name, cast("Any", function), arguments, deterministic=True)
+        self.raw.create_scalar_function(name, function, arguments, deterministic=True)
 
     def interrupt_when(self, overdue: Callable[[], bool] | None) -> None:
         self.raw.set_progress_handler(overdue, STEPS_BETWEEN_LOOKS)

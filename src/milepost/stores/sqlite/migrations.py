@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from importlib.resources import files
 from typing import Final
 
@@ -17,6 +16,8 @@ _VERSION_TABLE: Final = """create table if not exists milepost_schema (
   version integer primary key,
   applied_at integer not null
 ) strict"""
+
+_APPLIED: Final = "insert into milepost_schema (version, applied_at) values (?, strftime('%s', 'now') * 1000000)"
 
 
 def is_current(connection: Connection, place: Place) -> bool:
@@ -63,8 +64,7 @@ def _apply(connection: Connection, number: int) -> None:
     for sql in script.split(";\n"):
         if sql.strip():
             connection.execute(sql)
-    applied = (number, time.time_ns() // 1_000)
-    connection.execute("insert into milepost_schema (version, applied_at) values (?, ?)", applied)
+    connection.execute(_APPLIED, (number,))
 
 
 def _version(connection: Connection) -> int:

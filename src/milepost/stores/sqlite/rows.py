@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from milepost.clock import EPOCH, to_micros
 from milepost.crash import Crash, CrashKind
-from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, TaskRecord
+from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.transition import Transition
 from milepost.payload import Json, from_json_text, to_json_text
@@ -22,15 +22,6 @@ from milepost.stores.sqlite.driver import Row
 
 Values: TypeAlias = tuple[object, ...]
 
-_COLUMNS: Final = (
-    *("number", "id", "name", "version", "queue", "priority", "key", "correlation", "audit", "state", "due_at"),
-    *("fence", "token", "executor", "revision", "sequence", "epoch", "failures", "stalls", "interruptions"),
-    *("created_at", "started_at", "finished_at", "deadline_seconds", "deadline_at", "cancel_requested_at"),
-    *("cancel_reason", "progress", "progress_note", "metadata_json", "execution_metadata_json"),
-    *("initial_execution_metadata_json", "result_json", "error_json", "crash"),
-)
-_MOMENTS: Final = ("due_at", "created_at", "started_at", "finished_at", "deadline_at", "cancel_requested_at")
-_BLANK: Final = TaskRecord(id=TaskId(""), name="", created_at=EPOCH)
 _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
 _KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
@@ -54,16 +45,50 @@ _compared: Final = attrgetter("id", "fence", "token", "sequence", "revision")
 
 def record_of(row: Row) -> TaskRecord:
     """The record in a whole row of `milepost_task`."""
-    fields: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
-    del fields["number"]
-    fields["audit"] = _AUDITS[fields["audit"]]
-    fields["state"] = _STATES[fields["state"]]
-    for name in _MOMENTS:
-        if fields[name] is not None:
-            fields[name] = _moment(fields[name])
-    if fields["crash"] is not None:
-        fields["crash"] = _crash(fields["crash"])
-    return _BLANK.changed(fields)  # every field is changed; this is several times quicker than the class itself
+    # fmt: off
+    (
+        _, id, name, version, queue, priority, key, correlation, audit, state, due_at, fence, token, executor, revision,
+        sequence, epoch, failures, stalls, interruptions, created_at, started_at, finished_at, deadline_seconds,
+        deadline_at, cancel_requested_at, cancel_reason, progress, progress_note, metadata_json,
+        execution_metadata_json, initial_execution_metadata_json, result_json, error_json, crash,
+    ) = row
+    # fmt: on
+    return TaskRecord(
+        id=id,
+        name=name,
+        version=version,
+        queue=queue,
+        priority=priority,
+        key=key,
+        correlation=correlation,
+        audit=_AUDITS[audit],
+        state=_STATES[state],
+        due_at=None if due_at is None else _moment(due_at),
+        metadata_json=metadata_json,
+        execution_metadata_json=execution_metadata_json,
+        initial_execution_metadata_json=initial_execution_metadata_json,
+        result_json=result_json,
+        error_json=error_json,
+        crash=None if crash is None else _crash(crash),
+        fence=fence,
+        token=token,
+        executor=executor,
+        revision=revision,
+        sequence=sequence,
+        epoch=epoch,
+        failures=failures,
+        stalls=stalls,
+        interruptions=interruptions,
+        cancel_requested_at=None if cancel_requested_at is None else _moment(cancel_requested_at),
+        cancel_reason=cancel_reason,
+        progress=progress,
+        progress_note=progress_note,
+        deadline_seconds=deadline_seconds,
+        deadline_at=None if deadline_at is None else _moment(deadline_at),
+        created_at=_moment(created_at),
+        started_at=None if started_at is None else _moment(started_at),
+        finished_at=None if finished_at is None else _moment(finished_at),
+    )
 
 
 def insert_values(record: TaskRecord) -> Values:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import merge
 from itertools import groupby, islice
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, final
 
 from milepost.clock import from_micros, to_micros
@@ -159,9 +160,9 @@ class SqliteSession:
         done = [decided for decided, was_written in zip(transitions, written, strict=True) if was_written]
         self._hint([decided.after for decided in done])
         # Only where it is reset: what was reported since `before` was read is newer than what `before` says.
-        resets = [decided.after for decided in done if decided.before.progress is not decided.after.progress]
+        resets = [decided.after for decided in done if _progress(decided.before) != _progress(decided.after)]
         if resets:
-            rows = [(after.progress, after.progress_note, after.id) for after in resets]
+            rows = [(*_progress(after), after.id) for after in resets]
             self.database.many(_WRITE_PROGRESS, rows)
         self._write_history([line for decided in done for line in history_values(decided.after, decided.history)])
         return written
@@ -291,6 +292,9 @@ def _claim_lines(records: Sequence[TaskRecord], *, reclaimed: int, now: datetime
         if events is None:
             events = known[kind] = claim_history(record, reclaimed=index < reclaimed, now=now)
         yield from history_values(record, events)
+
+
+_progress: Final = attrgetter("progress", "progress_note")
 
 
 def _held(id: str, fence: int, token: str | None, cancel_reason: str | None) -> Held:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import final
@@ -39,7 +39,7 @@ class Bulletin:
         self.is_committing = False
 
     @contextmanager
-    def committing(self) -> Iterator[None]:
+    def committing(self) -> Generator[None]:
         """Around a COMMIT of the store's own that changes something: counts it, unless it fails."""
         self.is_committing = True
         try:

@@ -7,7 +7,7 @@ A job's own exception undoes that job only. What befalls the whole transaction b
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, final
 
@@ -159,7 +159,7 @@ class _Batch:
 
 
 @contextmanager
-def _bounded(database: Connection, seconds: float | None) -> Iterator[None]:
+def _bounded(database: Connection, seconds: float | None) -> Generator[None]:
     """Cut the SQL of what takes longer, and refuse it in the end if it was not SQL that took so long."""
     if seconds is None:
         yield

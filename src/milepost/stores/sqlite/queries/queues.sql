@@ -2,11 +2,14 @@
 with recursive
   wanted (name, known) as materialized (select key, value from json_each(:names)),
   waiting (queue) as (
-    select min(queue) from milepost_task indexed by milepost_task_due where due_at is not null
+    select (
+      select queue from milepost_task indexed by milepost_task_due where due_at is not null order by queue limit 1
+    )
     union all
     select (
-      select min(queue) from milepost_task indexed by milepost_task_due
+      select queue from milepost_task indexed by milepost_task_due
       where queue > waiting.queue and due_at is not null
+      order by queue limit 1
     )
     from waiting
     where waiting.queue is not null

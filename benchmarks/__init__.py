@@ -1,0 +1,1 @@
+"""What milepost does on this machine, next to the floor that this machine sets. `python -m benchmarks`."""

@@ -1,0 +1,202 @@
+"""milepost itself, by its public API: drains, enqueues, commits, latencies and memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import trio
+from attrs import frozen
+
+from milepost import (
+    Client,
+    Empty,
+    Execution,
+    Executor,
+    ExecutorConfig,
+    Success,
+    TaskQuery,
+    TaskResult,
+    TaskState,
+    open_executor,
+    open_store,
+    task,
+)
+
+
+@frozen
+class Metadata:
+    """The request of a no-op."""
+
+    n: int
+
+
+@frozen
+class Progress:
+    """The progress of a no-op."""
+
+    row: int = 0
+
+
+@frozen
+class Answer:
+    """The result of a no-op."""
+
+    n: int
+
+
+@task
+async def no_op(metadata: Metadata, progress: Progress) -> TaskResult[Answer, Empty]:
+    """What a drain runs."""
+    return Success(Answer(metadata.n + progress.row))
+
+
+@task
+def pure_no_op(metadata: Metadata, progress: Progress) -> TaskResult[Answer, Empty]:
+    """The same as a plain function."""
+    return Success(Answer(metadata.n + progress.row))
+
+
+@task
+async def committer(
+    metadata: Metadata, progress: Progress, execution: Execution[Progress]
+) -> TaskResult[Answer, Empty]:
+    """Commits `metadata.n` times and keeps the seconds of each."""
+    for row in range(metadata.n):
+        begin = time.perf_counter()
+        await execution.commit(Progress(row))
+        COMMIT_SECONDS.append(time.perf_counter() - begin)
+    return Success(Answer(0))
+
+
+@task
+async def starter(metadata: Metadata, progress: Progress) -> TaskResult[Answer, Empty]:
+    """Keeps the time from its enqueueing (nanoseconds in `n`) to its start."""
+    START_SECONDS.append((time.time_ns() - metadata.n) / 1e9)
+    return Success(Answer(0))
+
+
+COMMIT_SECONDS: list[float] = []
+START_SECONDS: list[float] = []
+
+
+@frozen
+class Drained:
+    """Rates per second, and the CPU microseconds of one task."""
+
+    enqueue_all: float
+    drain: float
+    cpu_micros: float
+
+
+async def drain(folder: Path, total: int, slots: int, *, pure: bool = False) -> Drained:
+    """Enqueue `total` no-ops in one transaction and drain them."""
+    which = pure_no_op if pure else no_op
+    async with open_store(f"sqlite:///{folder}/drain-{slots}-{pure}.db") as store:
+        client = Client(store)
+        requests = [which.with_metadata(Metadata(n)) for n in range(total)]
+        begin = time.perf_counter()
+        await client.enqueue_all(requests)
+        enqueued = total / (time.perf_counter() - begin)
+        begin, cpu = time.perf_counter(), time.process_time()
+        async with open_executor(store, [which], config=ExecutorConfig(concurrency=slots)) as executor:
+            await until_ended(executor, total)
+            seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+        if await client.count(TaskQuery.for_task(which).with_state(TaskState.COMPLETED)) != total:
+            raise AssertionError("the drain lost tasks")
+    return Drained(enqueued, total / seconds, cpu / total * 1e6)
+
+
+async def enqueue_one_by_one(folder: Path, total: int) -> float:
+    """Tasks per second, each in a commit of its own."""
+    async with open_store(f"sqlite:///{folder}/one.db") as store:
+        client = Client(store)
+        begin = time.perf_counter()
+        for n in range(total):
+            await client.enqueue(no_op.with_metadata(Metadata(n)))
+        return total / (time.perf_counter() - begin)
+
+
+async def commit_seconds(folder: Path, committers: int, commits: int) -> list[float]:
+    """The seconds of each `execution.commit`, with so many tasks committing at once."""
+    COMMIT_SECONDS.clear()
+    async with open_store(f"sqlite:///{folder}/commit-{committers}.db") as store:
+        client = Client(store)
+        async with open_executor(store, [committer], config=ExecutorConfig(concurrency=committers)):
+            requests = [committer.with_metadata(Metadata(commits)) for _ in range(committers)]
+            for handle in await client.enqueue_all(requests):
+                await handle.wait()
+    return list(COMMIT_SECONDS)
+
+
+async def start_seconds(folder: Path, total: int) -> list[float]:
+    """From before the enqueue to the first line of the task, on an idle executor of the same process."""
+    START_SECONDS.clear()
+    async with open_store(f"sqlite:///{folder}/start.db") as store:
+        client = Client(store)
+        async with open_executor(store, [starter]):
+            for _ in range(total):
+                handle = await client.enqueue(starter.with_metadata(Metadata(time.time_ns())))
+                await handle.wait()
+                await trio.sleep(0.01)
+    return list(START_SECONDS)
+
+
+async def start_seconds_across(folder: Path, total: int) -> list[float]:
+    """The same with the executor in another process; only the file tells it."""
+    path = folder / "across.db"
+    url = f"sqlite:///{path}"
+    async with open_store(url) as store, trio.open_nursery() as nursery:
+        client = Client(store)
+        command = [sys.executable, "-m", "benchmarks.worker", url, str(total)]
+        found: list[float] = []
+
+        async def work() -> None:
+            done = await trio.run_process(command, capture_stdout=True, env=dict(os.environ))
+            found.extend(float(line) for line in done.stdout.split())
+
+        nursery.start_soon(work)
+        for _ in range(total):
+            handle = await client.enqueue(starter.with_metadata(Metadata(time.time_ns())))
+            await handle.wait()
+            await trio.sleep(0.06)
+        nursery.cancel_scope.deadline = trio.current_time() + 30
+    return found[1:]  # the first one waited for the worker to start
+
+
+async def memory_mebibytes(folder: Path, totals: list[int]) -> list[float]:
+    """The peak of a fresh worker process after draining so many tasks, for each of `totals`."""
+    peaks: list[float] = []
+    for total in totals:
+        url = f"sqlite:///{folder}/memory-{total}.db"
+        async with open_store(url) as store:
+            client = Client(store)
+            for start in range(0, total, 10_000):
+                size = min(10_000, total - start)
+                await client.enqueue_all([no_op.with_metadata(Metadata(n)) for n in range(size)])
+        command = [sys.executable, "-m", "benchmarks.worker", url, str(total), "--memory"]
+        done = await trio.run_process(command, capture_stdout=True, env=dict(os.environ))
+        peaks.append(float(done.stdout))
+    return peaks
+
+
+async def until_ended(executor: Executor, total: int) -> None:
+    """Wait without making the store busy, as a client's own wait would."""
+    while executor.statistics().ended < total:  # noqa: ASYNC110 (nobody sets an event for a count)
+        await trio.sleep(0.005)
+
+
+def peak_mebibytes() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def milliseconds(seconds: list[float]) -> str:
+    """Median and 99th percentile."""
+    ordered = sorted(seconds)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return f"p50 {statistics.median(ordered) * 1e3:7.2f} ms   p99 {p99 * 1e3:7.2f} ms   n {len(ordered)}"

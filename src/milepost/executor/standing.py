@@ -1,0 +1,83 @@
+"""The executor's standing among the others: its id, its lease, and what to do when the lease is gone.
+
+An executor that could not renew in time must assume that the others have taken over its tasks. It drops every run and
+goes on under a new id, which owns nothing; what the old id still owns counts as expired at once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from secrets import token_hex
+from typing import final
+
+from milepost.executor.config import ExecutorConfig
+from milepost.executor.lease import LeaseKeeper
+from milepost.executor.turn import change_lease, renew
+from milepost.stores.protocol import Session, Store
+
+
+def _new_executor_id() -> str:
+    # Random, for two processes must never share one; short, for every claim and every line of history carries it.
+    return token_hex(8)
+
+
+@final
+class Standing:
+    """Who the executor is at this moment."""
+
+    def __init__(self, store: Store, config: Callable[[], ExecutorConfig], *, noticed: Callable[[], None]) -> None:
+        self.executor = _new_executor_id()
+        self._store = store
+        self._config = config
+        self._noticed = noticed
+        self._gone = False
+        self._keeper: LeaseKeeper | None = None
+
+    @property
+    def keeper(self) -> LeaseKeeper:
+        """The thread that keeps the lease, once `open` has started it."""
+        if self._keeper is None:
+            raise RuntimeError("the lease was not opened")
+        return self._keeper
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the lease is gone, or so old that the others may take it for gone."""
+        return self._gone or self.keeper.is_overdue
+
+    async def open(self) -> None:
+        """Announce the executor and keep its lease from now on. Raises StoreError when the store cannot be written."""
+        await self._store.transact(partial(self._change, None))
+        config = self._config()
+        self._keeper = LeaseKeeper(
+            lambda: self._store.transact_blocking(self.renew),
+            lease_seconds=config.lease_seconds,
+            stall_seconds=config.stall_seconds,
+            lost=self.notice_loss,
+        )
+        self._keeper.start()
+
+    async def begin_again(self) -> None:
+        """Go on under a new id. Raises StoreError, and may then be called again."""
+        before, self.executor, self._gone = self.executor, _new_executor_id(), True
+        sent_at = time.monotonic()
+        await self._store.transact(partial(self._change, before))
+        self._gone = False
+        self.keeper.begin_again(sent_at)
+
+    def renew(self, session: Session) -> bool:
+        """Extend the lease within a transaction; False when the others have forgotten this executor."""
+        return renew(session, self.executor, self._config().lease_seconds, now=session.now())
+
+    def notice_loss(self) -> None:
+        """Somebody found the lease gone."""
+        self._gone = True
+        self._noticed()
+
+    def _change(self, before: str | None, session: Session) -> None:
+        seconds = self._config().lease_seconds
+        change_lease(session, before, self.executor, seconds, host=socket.gethostname(), pid=os.getpid())

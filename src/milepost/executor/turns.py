@@ -1,0 +1,381 @@
+"""The loop of turns: gathers what runs hand in, carries it to the store, begins what was claimed, waits for more.
+
+All state here belongs to trio's thread; a turn itself runs on the store's thread, on values.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import final
+
+import attrs
+import outcome
+import trio
+
+from milepost.crash import Crash
+from milepost.errors import ClaimLost, StoreError
+from milepost.executor.config import ExecutorConfig
+from milepost.executor.outbox import Outbox, Parcel
+from milepost.executor.run import Run
+from milepost.executor.standing import Standing
+from milepost.executor.store_health import StoreHealth
+from milepost.executor.turn import (
+    Delivery,
+    Demand,
+    EffectRaised,
+    TurnPlan,
+    TurnReceipt,
+    deliver_with_effects,
+    take_turn,
+)
+from milepost.executor.workload import Workload
+from milepost.lifecycle import events
+from milepost.lifecycle.record import TaskId, TaskRecord
+from milepost.lifecycle.transition import Policy
+from milepost.registry import Registry
+from milepost.stores.protocol import Held, Report, Session, Store
+from milepost.tasks import AnyTask, StopKind, Stopping
+from milepost.telemetry import AttemptEnded, LeaseLost, Observation, Observer, ProgressCommitted
+
+_log = logging.getLogger("milepost.executor")
+
+
+@final
+class Turns:
+    """Takes turns until cancelled. `begin` is called with the runs of what a turn has claimed."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        config: ExecutorConfig,
+        *,
+        begin: Callable[[list[Run]], None],
+        observer: Observer | None,
+    ) -> None:
+        self.outbox = Outbox(self.kick)
+        self.reports: dict[TaskId, Report] = {}
+        self.health = StoreHealth(self.tell)
+        self.standing = Standing(store, lambda: self.config, noticed=self.kick)
+        self.workload = Workload(
+            registry, self.outbox, threads=config.concurrency, tell=self.tell, observed=observer is not None
+        )
+        self.claiming = True
+        self.taken = self.claimed = self.ended = self.commits = self.refused = 0
+        self._store = store
+        self._registry = registry
+        self._versions = registry.versions
+        self._begin = begin
+        self._observer = observer
+        self._kicked = trio.Event()
+        self._in_flight = 0
+        self._look = True
+        self._heard = False
+        self._next_due = math.inf
+        self._claim_after = -math.inf
+        self._reconciled_at = -math.inf
+        self.use(config)
+
+    def use(self, config: ExecutorConfig) -> None:
+        """Go on with these settings."""
+        self.config = config
+        self._policies = {
+            name: attrs.evolve(task.policy, stalls_max=config.stalls_max) for name, task in self._registry.tasks.items()
+        }
+        self.workload.set_threads(config.concurrency)
+        self.look_again()
+
+    def policy_of(self, task: AnyTask) -> Policy:
+        """What the transition needs of a task's definition."""
+        return self._policies[task.name]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a turn or is carried by one."""
+        return not self._in_flight and not self.outbox
+
+    def tell(self, observation: Observation) -> None:
+        """Tell the observer; what it raises is logged and goes no further."""
+        if self._observer is None:
+            return
+        try:
+            self._observer(observation)
+        except Exception:
+            _log.exception("the observer raised on %r", observation)
+
+    def kick(self) -> None:
+        """There is something to carry."""
+        self._kicked.set()
+
+    def look_again(self) -> None:
+        """There may be something to claim."""
+        self._look = True
+        self.kick()
+
+    def hear(self) -> None:
+        """The store has told of something: there may be more to claim, or a run may be asked to end."""
+        self._heard = True
+        self.look_again()
+
+    async def run(self) -> None:
+        """Take turns for ever."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._wait_for_work()
+                if self.standing.is_lost:
+                    await self._begin_again()
+                parcels = self.outbox.take()
+                shared = [parcel for parcel in parcels if not parcel.effects]
+                for parcel in parcels:
+                    if parcel.effects:
+                        self._in_flight += 1
+                        nursery.start_soon(self._carry_alone, parcel)
+                plan = self._plan(shared)
+                # A cancel must reach the runs of an executor that is full or drains, and claims nothing.
+                heard, self._heard = self._heard and bool(self.workload.runs), False
+                if shared or plan.demand or plan.reports or plan.renew or heard:
+                    self._in_flight += 1
+                    await self._carry(plan, shared)
+                    self._landed()
+
+    # Carrying
+
+    async def _carry(self, plan: TurnPlan, parcels: list[Parcel]) -> None:
+        sent_at = time.monotonic()
+        try:
+            receipt = await self._store.transact(partial(take_turn, plan=plan))
+        except StoreError as error:
+            self.outbox.put_back(parcels)
+            self.doubt()
+            await self.back_off(error)
+            self._pause_if_blocked(sent_at)
+            return
+        except Exception:
+            _log.exception("a turn failed as a whole; its items are tried one by one")
+            await self._carry_one_by_one(parcels)
+            return
+        self.taken += 1
+        self.health.answered()
+        self._pause_if_blocked(sent_at)
+        self._apply(plan, parcels, receipt, sent_at)
+
+    async def _carry_one_by_one(self, parcels: Sequence[Parcel]) -> None:
+        for index, parcel in enumerate(parcels):
+            plan = attrs.evolve(self._plan([parcel]), demand=None, reports=(), renew=False, reconcile=None)
+            try:
+                receipt = await self._store.transact(partial(take_turn, plan=plan))
+            except StoreError as error:
+                self.outbox.put_back(list(parcels[index:]))
+                await self.back_off(error)
+                return
+            except Exception as error:
+                self._broken(parcel, error)
+            else:
+                self._written(parcel, receipt.written[0])
+        self.doubt()
+
+    async def _carry_alone(self, parcel: Parcel) -> None:
+        """A result with effects has a transaction to itself: a statement that fails takes nobody else down."""
+
+        def carry(session: Session) -> TaskRecord:
+            after = deliver_with_effects(session, self._delivery(parcel))
+            self.standing.renew(session)
+            return after
+
+        try:
+            written = await self._store.transact(carry, alone=True, within_seconds=self.config.effect_seconds)
+        except ClaimLost:
+            self._written(parcel, None)
+        except EffectRaised as raised:
+            self._broken(parcel, raised.error)
+        except StoreError as error:
+            self.outbox.put_back([parcel])
+            await self.back_off(error)
+        except Exception as error:
+            self._broken(parcel, error)
+        else:
+            self._written(parcel, written)
+        finally:
+            self._landed()
+            self.kick()
+
+    def _landed(self) -> None:
+        self._in_flight -= 1
+        self.workload.look_up()
+
+    async def back_off(self, error: StoreError) -> None:
+        """The store refused; return when it is worth another try, soon enough to renew a lease that still holds."""
+        await self.health.failed(error, longest=self.config.lease_seconds / 6)
+
+    def answered(self, sent_at: float) -> None:
+        """The store did what it was asked at `sent_at`, and renewed the lease on the way."""
+        self.health.answered()
+        self.standing.keeper.renewed(sent_at)
+
+    def doubt(self) -> None:
+        """Whether a claim was written is in doubt: compare notes with the store in the next turn."""
+        self._reconciled_at = -math.inf
+
+    def _plan(self, parcels: Sequence[Parcel]) -> TurnPlan:
+        now = time.monotonic()
+        reports, self.reports = self.reports, {}
+        reconcile = now - self._reconciled_at > self.config.lease_seconds / 3
+        if reconcile:
+            self._reconciled_at = now
+        return TurnPlan(
+            executor=self.standing.executor,
+            names=self._versions,
+            policies=self._policies,
+            deliveries=[self._delivery(parcel) for parcel in parcels],
+            reports=tuple(reports.values()),
+            demand=self._demand(),
+            lease_seconds=self.config.lease_seconds,
+            renew=reconcile or self.standing.keeper.age_seconds > self.config.lease_seconds / 10,
+            reconcile=frozenset(self.workload.runs) if reconcile else None,
+        )
+
+    def _delivery(self, parcel: Parcel) -> Delivery:
+        run = parcel.run
+        return Delivery(run.record, parcel.event, self._policies[run.task.name], parcel.effects)
+
+    def _demand(self) -> Demand | None:
+        if not self._wants_more():
+            return None
+        free = self.config.concurrency - self.workload.active
+        if self.config.queues is None:
+            return Demand(free, None, self.taken)
+        busy = self.workload.busy
+        open_queues = {queue: limit - busy[queue] for queue, limit in self.config.queues.items() if limit > busy[queue]}
+        return Demand(free, open_queues, self.taken) if open_queues else None
+
+    def _wants_more(self) -> bool:
+        return (
+            self._look
+            and self.claiming
+            and self.workload.active < self.config.concurrency
+            and time.monotonic() >= self._claim_after
+        )
+
+    # What a turn gave
+
+    def _apply(self, plan: TurnPlan, parcels: Sequence[Parcel], receipt: TurnReceipt, sent_at: float) -> None:
+        for parcel, record in zip(parcels, receipt.written, strict=True):
+            self._written(parcel, record)
+        if not receipt.lease_alive:
+            self.standing.notice_loss()
+            return
+        if plan.renew:
+            self.standing.keeper.renewed(sent_at)
+        if receipt.held is not None:
+            self._compare(plan, receipt.held)
+        for held in receipt.cancel_requests:
+            run = self.workload.runs.get(held.id)
+            if run is not None and run.record.fence == held.fence:
+                run.stop(Stopping(StopKind.CANCELLED, held.cancel_reason or ""))
+        for ended in receipt.ended:
+            self._tell_ended(ended.before, ended.after, 0.0)
+        if plan.demand is not None:
+            self._look = len(receipt.claimed) + len(receipt.ended) >= plan.demand.limit
+            if receipt.next_due is not None:
+                self._fall_due(receipt.next_due, receipt.now)
+        if receipt.claimed:
+            self.claimed += len(receipt.claimed)
+            self._begin(self.workload.take(receipt.claimed, now=receipt.now))
+
+    def _written(self, parcel: Parcel, record: TaskRecord | None) -> None:
+        run = parcel.run
+        if record is None:
+            self.lose(run)
+            parcel.lose()
+        elif isinstance(parcel.event, events.Committed):
+            self.committed(run, record)
+            parcel.resolve(outcome.Value(None))
+        else:
+            before, run.record = run.record, record
+            self.ended += 1
+            self.workload.forget(run)
+            if record.due_at is not None:
+                self.look_again()
+            if self._observer is not None:
+                self._tell_ended(before, record, trio.current_time() - run.started_at)
+
+    def committed(self, run: Run, record: TaskRecord) -> None:
+        """A commit of `run` is durable."""
+        run.record = record
+        self.commits += 1
+        if self._observer is not None:
+            self.tell(ProgressCommitted(record.id, record.name, record.sequence))
+
+    def lose(self, run: Run) -> None:
+        """The store refused a write of `run`: the claim is gone."""
+        self.refused += 1
+        self.workload.lose(run)
+
+    def _broken(self, parcel: Parcel, error: Exception) -> None:
+        """What was handed in cannot be written whatever happens: the attempt crashed, and that can be written."""
+        run = parcel.run
+        if isinstance(parcel.event, events.Committed):
+            parcel.resolve(outcome.Error(error))
+        elif isinstance(parcel.event, events.Crashed) and not parcel.effects:
+            _log.error("the end of task %s cannot be stored; it is given back", run.id, exc_info=error)
+            self.workload.lose(run)
+            self.doubt()
+        else:
+            crashed = events.Crashed(Crash.of(error), retryable=run.task.retry.covers_exception(error))
+            self.outbox.put(Parcel(run, crashed))
+
+    def _compare(self, plan: TurnPlan, held: Sequence[Held]) -> None:
+        """Runs that the store no longer counts as ours are lost; of those being stored, the answer will tell."""
+        ours = {(each.id, each.fence) for each in held}
+        for id in plan.reconcile or ():
+            run = self.workload.runs.get(id)
+            if run is not None and not run.ending and (id, run.record.fence) not in ours:
+                self.workload.lose(run)
+
+    def _tell_ended(self, before: TaskRecord, after: TaskRecord, seconds: float) -> None:
+        reason = after.crash.message if after.crash is not None else ""
+        self.tell(AttemptEnded(after.id, after.name, before.attempt, after.state, seconds, after.due_at, reason))
+
+    # When to take the next turn
+
+    async def _wait_for_work(self) -> None:
+        if self.outbox or self._wants_more():
+            # What was just begun runs first: a turn carries more, and two threads at once would fight for Python's lock.
+            await trio.lowlevel.checkpoint()
+            return
+        poll = trio.current_time() + self.config.poll_seconds * random.uniform(0.8, 1.2)
+        with trio.move_on_at(min(self._next_due, poll)) as waiting:
+            await self._kicked.wait()
+        self._kicked = trio.Event()
+        if waiting.cancelled_caught:
+            self._look = True
+            self._next_due = math.inf
+
+    def _fall_due(self, due: datetime, now: datetime) -> None:
+        # A hair later: a timer that fires a moment early would find nothing and wait for the next poll.
+        self._next_due = trio.current_time() + max(0.0, (due - now).total_seconds()) + 0.001
+
+    def _pause_if_blocked(self, sent_at: float) -> None:
+        # Whoever was blocked for long could not renew, and neither could the others: their leases look expired though
+        # they live. One more poll gives them the time to renew.
+        if time.monotonic() - sent_at > self.config.lease_seconds / 3:
+            self._claim_after = time.monotonic() + self.config.poll_seconds
+
+    async def _begin_again(self) -> None:
+        """The lease ran out or is gone: drop every run, and go on under a new id, which owns nothing."""
+        self.workload.lose_all()
+        before = self.standing.executor
+        while self.standing.executor == before or self.standing.is_lost:
+            try:
+                await self.standing.begin_again()
+            except StoreError as error:
+                await self.back_off(error)
+        self.health.answered()
+        self._claim_after = time.monotonic() + self.config.poll_seconds
+        self.tell(LeaseLost(before, self.standing.executor))

@@ -1,0 +1,91 @@
+-- What the migrations make of an empty file. Committed to be read and compared, never executed.
+
+CREATE TABLE milepost_clock (
+  only integer primary key check (only = 1),
+  newest integer not null,
+  commits integer not null
+) strict;
+
+CREATE TABLE milepost_history (
+  task text not null,
+  revision integer not null,
+  ordinal integer not null,
+  at integer not null,
+  kind text not null,
+  state text not null,
+  attempt integer not null,
+  executor text,
+  reason text not null,
+  primary key (task, revision, ordinal)
+) strict, without rowid;
+
+CREATE TABLE milepost_lease (
+  executor text primary key,
+  host text not null,
+  pid integer not null,
+  started_at integer not null,
+  renewed_at integer not null,
+  lease_until integer not null
+) strict, without rowid;
+
+CREATE TABLE milepost_schema (
+  version integer primary key,
+  applied_at integer not null
+) strict;
+
+CREATE TABLE milepost_task (
+  number integer primary key,
+  id text not null unique,
+  name text not null,
+  version integer not null,
+  queue text not null,
+  priority integer not null,
+  key text,
+  correlation text,
+  audit text not null check (audit = 'transitions' or audit = 'full' or audit = 'errors' or audit = 'none'),
+  state text not null check (
+    state = 'pending' or state = 'running' or state = 'completed' or state = 'suspended' or state = 'retrying'
+    or state = 'interrupted' or state = 'failed' or state = 'cancelled' or state = 'quarantined'
+  ),
+  due_at integer,
+  fence integer not null,
+  token text,
+  executor text,
+  revision integer not null,
+  sequence integer not null,
+  epoch integer not null,
+  failures integer not null,
+  stalls integer not null,
+  interruptions integer not null,
+  created_at integer not null,
+  started_at integer,
+  finished_at integer,
+  deadline_seconds real,
+  deadline_at integer,
+  cancel_requested_at integer,
+  cancel_reason text,
+  progress real,
+  progress_note text not null,
+  metadata_json text not null,
+  execution_metadata_json text not null,
+  initial_execution_metadata_json text not null,
+  result_json text,
+  error_json text,
+  crash text,
+  check ((state = 'running') = (executor is not null)),
+  check ((state = 'completed' or state = 'failed' or state = 'cancelled') = (finished_at is not null))
+) strict;
+
+CREATE INDEX milepost_task_cancelling on milepost_task (executor)
+where executor is not null and cancel_requested_at is not null;
+
+CREATE INDEX milepost_task_correlation on milepost_task (correlation, id) where correlation is not null;
+
+CREATE INDEX milepost_task_due on milepost_task (queue, name, version, priority, due_at) where due_at is not null;
+
+CREATE UNIQUE INDEX milepost_task_key on milepost_task (name, key) where key is not null and finished_at is null;
+
+CREATE INDEX milepost_task_running on milepost_task (executor, queue, name, version) where executor is not null;
+
+CREATE INDEX milepost_task_state on milepost_task (state, id)
+where state <> 'pending' and state <> 'running' and state <> 'completed';
