@@ -8,6 +8,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import apsw
 import attrs
@@ -43,7 +44,7 @@ def test_the_migrated_schema_is_the_committed_one(tmp_path: Path, driver: str) -
 
 def test_everything_in_the_file_is_named_after_milepost(tmp_path: Path) -> None:
     migrated(tmp_path / "tasks.db", "apsw")
-    connection = apsw.Connection(str(tmp_path / "tasks.db"))
+    connection: Any = apsw.Connection(str(tmp_path / "tasks.db"))
     names = [name for (name,) in connection.execute("select name from sqlite_master")]
     connection.close()
     assert all(name.startswith(("milepost_", "sqlite_autoindex_milepost_")) for name in names)

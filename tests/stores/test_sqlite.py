@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 
 import apsw
 import pytest
@@ -30,7 +30,7 @@ from milepost.stores.sqlite.ticker import Bulletin, Ticker
 from milepost.stores.sqlite.writer import Writer
 from milepost.stores.thread import Job
 from milepost.testing import StoreCheck, store_checks
-from milepost.testing.conformance.kit import HOUR, NOW, decided, numbers, sample, samples
+from milepost.testing.conformance.kit import HOUR, NOW, decided, numbers, samples
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +64,14 @@ class Boom(Exception):
 def boom(session: Session, *inserted: int) -> None:
     session.insert(samples(*inserted))
     raise Boom
+
+
+def inserting(*records: TaskRecord) -> Callable[[Session], None]:
+    return lambda session: session.insert(records)
+
+
+def announcing(lease: Lease) -> Callable[[Session], None]:
+    return lambda session: session.open_lease(lease)
 
 
 async def stored(store: Store) -> list[int]:
@@ -238,19 +246,24 @@ async def test_a_session_is_of_no_use_after_its_transaction(url: str) -> None:
 
 async def test_a_transaction_inside_a_transaction_is_refused_instead_of_waiting_for_itself(url: str) -> None:
     async with open_store(url) as store:
-        for call in (store.read_blocking, store.transact_blocking):
-            with pytest.raises(StoreError, match="cannot open another one"):
-                await store.transact(lambda _, call=call: call(lambda session: session.leases()))
+        with pytest.raises(StoreError, match="cannot open another one"):
+            await store.transact(lambda _: store.read_blocking(lambda session: session.leases()))
+        with pytest.raises(StoreError, match="cannot open another one"):
+            await store.read(lambda _: store.transact_blocking(lambda session: session.leases()))
+
+
+def as_dict(_: object, row: tuple[object, ...]) -> dict[str, object]:
+    return {"row": row}
 
 
 def caller_of(url: str, file: Path) -> Any:
     """A connection of the user's own, with a habit that ours must not have."""
     if "sqlite3" in url:
         connection: Any = sqlite3.connect(file)
-        connection.row_factory = lambda _, row: {"row": row}
+        connection.row_factory = as_dict
         return connection
     connection = apsw.Connection(str(file))
-    connection.row_trace = lambda _, row: {"row": row}
+    connection.row_trace = as_dict
     connection.execute("begin immediate")
     return connection
 
@@ -376,8 +389,8 @@ class Faulty:
         self.opened = 0
 
     def connect(self, place: Place) -> Connection:
-        connection = self.driver.connect(place)
-        execute = connection.execute
+        connection: Any = self.driver.connect(place)
+        execute: Callable[[str, Parameters], list[tuple[Any, ...]]] = connection.execute
         self.opened += 1
 
         def faulty(sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
@@ -386,8 +399,8 @@ class Faulty:
                 raise StoreUnreachable("disk on fire")
             return execute(sql, parameters)
 
-        connection.execute = faulty  # type: ignore[method-assign]
-        return connection
+        connection.execute = faulty
+        return cast("Connection", connection)
 
     def adopt(self, raw: Any) -> Connection | None:
         return self.driver.adopt(raw)
@@ -398,7 +411,7 @@ def test_a_commit_that_fails_acknowledges_nothing_and_the_file_is_opened_anew(li
     driver = Faulty(driver_of(library))
     opening = Opening(Place(str(tmp_path / "tasks.db"), library=library), driver, busy_seconds=1)
     writer = Writer(opening, Ticker(lambda: NOW), Bulletin())
-    first = [Job[Session](lambda session, n=n: session.insert(samples(n))) for n in range(3)]
+    first = [Job[Session](inserting(*samples(n))) for n in range(3)]
     driver.fails = True
     writer.run(first)
     for job in first:
@@ -417,7 +430,7 @@ def test_a_commit_that_fails_acknowledges_nothing_and_the_file_is_opened_anew(li
 def steps_of_a_claim(file: Path, names: dict[str, int]) -> int:
     """What a claim of ten costs SQLite, in steps of its virtual machine; rolled back afterwards."""
     store = connect_store(f"sqlite:///{file}")
-    connection = apsw.Connection(str(file))
+    connection: Any = apsw.Connection(str(file))
     connection.execute("begin immediate")
     steps = 0
 
@@ -451,9 +464,9 @@ def test_a_claim_costs_the_same_whatever_waits_that_it_cannot_take(tmp_path: Pat
         file = tmp_path / f"{len(steps)}.db"
         store = connect_store(f"sqlite:///{file}")
         lease = Lease("bob", "host", 1, NOW, NOW, NOW + HOUR)
-        store.transact_blocking(lambda session, lease=lease: session.open_lease(lease))
-        others = [] if changes is None else [sample(n, **changes) for n in range(1_000, 6_000)]
-        store.transact_blocking(lambda session, others=others: session.insert([*samples(*range(100)), *others]))
+        store.transact_blocking(announcing(lease))
+        others = [] if changes is None else samples(*range(1_000, 6_000), **changes)
+        store.transact_blocking(inserting(*samples(*range(100)), *others))
         store.close()
         steps[crowd] = steps_of_a_claim(file, {"send": 1})
     assert max(steps.values()) <= 1.2 * steps["nobody"], steps

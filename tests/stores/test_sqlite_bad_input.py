@@ -26,7 +26,7 @@ from milepost.errors import (
     StoreUnreachable,
     StoreUrlError,
 )
-from milepost.lifecycle.record import TaskId
+from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.payload import JsonText
 from milepost.stores.filter import TaskFilter
 from milepost.stores.open import connect_store, open_store
@@ -60,10 +60,14 @@ def prepared(file: Path, *statements: str) -> None:
     store = connect_store(url_of(file))
     store.transact_blocking(lambda session: session.insert([sample(n) for n in range(4)]))
     store.close()
-    connection = apsw.Connection(str(file))
+    connection: Any = apsw.Connection(str(file))
     for statement in statements:
         connection.execute(statement)
     connection.close()
+
+
+def inserting(*records: TaskRecord) -> Callable[[Session], None]:
+    return lambda session: session.insert(records)
 
 
 def tear(file: Path) -> None:
@@ -206,7 +210,7 @@ async def test_a_full_disk_loses_nothing_that_was_acknowledged(file: Path, drive
         async def fill() -> None:
             for n in range(100):
                 record = sample(n, metadata_json=large)
-                await store.transact(lambda session, record=record: session.insert([record]))
+                await store.transact(inserting(record))
                 kept.append(record.id)
 
         with pytest.raises(StoreFull, match=r"cannot grow.*make room"):
@@ -243,7 +247,7 @@ async def test_a_full_disk_under_one_call_is_told_to_those_who_shared_its_transa
 
 async def test_a_file_that_stays_locked_is_busy_and_then_works_again(file: Path, driver: str) -> None:
     prepared(file)
-    other = (apsw if driver == "apsw" else sqlite3).Connection(str(file))
+    other: Any = (apsw if driver == "apsw" else sqlite3).Connection(str(file))
     store = SqliteStore(Place(str(file), library=driver), "sqlite:", busy_seconds=0.01)
     try:
         await store.open()
@@ -316,7 +320,7 @@ async def test_what_sqlite_cannot_hold_is_refused_with_its_reason(file: Path, dr
     async with open_store(url_of(file, driver)) as store:
         for record in (sample(1, priority=2**70), sample(1, queue="half \ud800")):
             with pytest.raises(StoreError, match="a value cannot be stored"):
-                await store.transact(lambda session, record=record: session.insert([record]))
+                await store.transact(inserting(record))
         await store.transact(lambda session: session.insert([sample(1)]))
         with pytest.raises(StoreError, match="refused a row"):
             await store.transact(lambda session: session.insert([sample(1)]))

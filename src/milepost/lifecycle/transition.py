@@ -6,7 +6,9 @@ state against every event.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, TypeAlias, assert_never, final
 
 import attrs
@@ -20,7 +22,6 @@ from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskReco
 from milepost.lifecycle.refusals import WrongState
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.states import FINAL_STATES, TaskState
-from milepost.payload import JsonText
 
 STALLS_MAX = 5
 """Claims without progress after which a task is quarantined instead of run."""
@@ -88,18 +89,15 @@ def _claim(record: TaskRecord, event: events.Claimed, now: datetime) -> Decision
     if not reclaimed and record.due_at is None:
         return WrongState(record.state)
     kind = HistoryKind.RECLAIMED if reclaimed else HistoryKind.CLAIMED
-    return _to(
-        record,
-        TaskState.RUNNING,
-        kind,
-        now,
-        due_at=None,
-        fence=record.fence + 1,
-        token=event.token,
-        executor=event.executor,
-        stalls=record.stalls + 1,
-        started_at=record.started_at or now,
-    )
+    changes = {
+        "due_at": None,
+        "fence": record.fence + 1,
+        "token": event.token,
+        "executor": event.executor,
+        "stalls": record.stalls + 1,
+        "started_at": record.started_at or now,
+    }
+    return _to(record, TaskState.RUNNING, kind, now, changes)
 
 
 def _request_cancel(record: TaskRecord, event: events.CancelRequested, now: datetime) -> Decision:
@@ -108,51 +106,37 @@ def _request_cancel(record: TaskRecord, event: events.CancelRequested, now: date
     if record.state is TaskState.RUNNING:
         if record.cancel_requested_at is not None:
             return Transition(record, record, ())  # the first request stands; asking again is no change
-        return _to(
-            record,
-            TaskState.RUNNING,
-            HistoryKind.CANCEL_REQUESTED,
-            now,
-            reason=event.reason,
-            cancel_requested_at=now,
-            cancel_reason=event.reason,
-        )
+        request = {"cancel_requested_at": now, "cancel_reason": event.reason}
+        return _to(record, TaskState.RUNNING, HistoryKind.CANCEL_REQUESTED, now, request, event.reason)
     return _cancelled(record, event.reason, now, fence=record.fence + 1)
 
 
 def _requeue(record: TaskRecord, event: events.Requeued, now: datetime) -> Decision:
     if record.state not in FINAL_STATES and record.state is not TaskState.QUARANTINED:
         return WrongState(record.state)
-    start: dict[str, Any] = {}
+    fresh: dict[str, Any] = {
+        "due_at": now,
+        "epoch": record.epoch + 1,
+        "failures": 0,
+        "stalls": 0,
+        "interruptions": 0,
+        "result_json": None,
+        "error_json": None,
+        "crash": None,
+        "cancel_requested_at": None,
+        "cancel_reason": None,
+        "progress": None,
+        "progress_note": "",
+        "started_at": None,
+        "finished_at": None,
+        "deadline_at": deadline_from(now, record.deadline_seconds),
+    }
     if event.from_start:
         # A commit of the first execution metadata, so that the idempotency key is a new one too.
-        start = {
-            "execution_metadata_json": record.initial_execution_metadata_json,
-            "sequence": record.sequence + 1,
-        }
-    return _to(
-        record,
-        TaskState.PENDING,
-        HistoryKind.REQUEUED,
-        now,
-        reason="from the start" if event.from_start else "",
-        due_at=now,
-        epoch=record.epoch + 1,
-        failures=0,
-        stalls=0,
-        interruptions=0,
-        result_json=None,
-        error_json=None,
-        crash=None,
-        cancel_requested_at=None,
-        cancel_reason=None,
-        progress=None,
-        progress_note="",
-        started_at=None,
-        finished_at=None,
-        deadline_at=deadline_from(now, record.deadline_seconds),
-        **start,
-    )
+        fresh["execution_metadata_json"] = record.initial_execution_metadata_json
+        fresh["sequence"] = record.sequence + 1
+    reason = "from the start" if event.from_start else ""
+    return _to(record, TaskState.PENDING, HistoryKind.REQUEUED, now, fresh, reason)
 
 
 _RunEvent: TypeAlias = (
@@ -174,15 +158,7 @@ def _end_or_go_on(record: TaskRecord, event: _RunEvent, now: datetime, policy: P
     cancelling = record.cancel_requested_at is not None
     match event:
         case events.Committed(execution_metadata=x):
-            return _to(
-                record,
-                TaskState.RUNNING,
-                HistoryKind.COMMITTED,
-                now,
-                execution_metadata_json=x,
-                sequence=record.sequence + 1,
-                stalls=0,
-            )
+            return _to(record, TaskState.RUNNING, HistoryKind.COMMITTED, now, {**_committed(record, x), "stalls": 0})
         case events.Succeeded(result=result):
             return _final(record, TaskState.COMPLETED, HistoryKind.COMPLETED, now, result_json=result)
         case events.Suspended() if cancelling:
@@ -300,53 +276,28 @@ def _committed(record: TaskRecord, execution_metadata: str | None) -> dict[str, 
     return {"execution_metadata_json": execution_metadata, "sequence": record.sequence + 1}
 
 
+# What an end leaves behind, unless it says otherwise; an earlier attempt's error makes way for the outcome.
+_ENDED: Mapping[str, Any] = MappingProxyType(
+    {"result_json": None, "error_json": None, "crash": None, "due_at": None, "executor": None, "stalls": 0}
+)
+
+
 def _final(
-    record: TaskRecord,
-    state: TaskState,
-    kind: HistoryKind,
-    now: datetime,
-    *,
-    reason: str = "",
-    result_json: JsonText | None = None,
-    error_json: JsonText | None = None,
-    crash: Crash | None = None,
-    **changes: Any,
-) -> Decision:
-    """End the epoch; what an earlier attempt left behind as its error makes way for the outcome."""
-    return _to(
-        record,
-        state,
-        kind,
-        now,
-        reason=reason,
-        result_json=result_json,
-        error_json=error_json,
-        crash=crash,
-        due_at=None,
-        executor=None,
-        stalls=0,
-        finished_at=now,
-        **changes,
-    )
+    record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, *, reason: str = "", **outcome: Any
+) -> Transition:
+    """End the epoch."""
+    return _to(record, state, kind, now, {**_ENDED, **outcome, "finished_at": now}, reason)
 
 
 def _release(
-    record: TaskRecord,
-    state: TaskState,
-    kind: HistoryKind,
-    now: datetime,
-    *,
-    reason: str = "",
-    due_at: datetime | Any | None = ...,
-    **changes: Any,
-) -> Decision:
+    record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, *, reason: str = "", **changes: Any
+) -> Transition:
     """Give up the claim without an end; claimable at once unless `due_at` says otherwise."""
-    due = now if due_at is ... else due_at
-    return _to(record, state, kind, now, reason=reason, due_at=due, executor=None, **changes)
+    return _to(record, state, kind, now, {"due_at": now, **changes, "executor": None}, reason)
 
 
 def _to(
-    record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, *, reason: str = "", **changes: Any
+    record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, changes: dict[str, Any], reason: str = ""
 ) -> Transition:
     after = record.changed({**changes, "state": state, "revision": record.revision + 1})
     if not is_audited(kind, record.audit):
@@ -373,10 +324,10 @@ def enqueued_history(record: TaskRecord) -> tuple[HistoryEvent, ...]:
 def is_audited(kind: HistoryKind, audit: Audit) -> bool:
     """Whether history of this kind is kept at this audit level."""
     match audit:
-        case Audit.FULL:
-            return True
         case Audit.TRANSITIONS:
             return kind is not HistoryKind.COMMITTED
+        case Audit.FULL:
+            return True
         case Audit.ERRORS:
             return kind in _ERROR_KINDS
         case Audit.NONE:

@@ -43,7 +43,7 @@ class Job(Generic[S]):
     `alone` keeps it out of batches; so does `within_seconds`, the time that its function may take.
     """
 
-    __slots__ = ("_error", "_ticket", "_value", "alone", "function", "within_seconds")
+    __slots__ = ("_error", "_ticket", "_value", "alone", "function", "is_answered", "within_seconds")
 
     def __init__(
         self, function: Callable[[S], Any], *, alone: bool = False, within_seconds: float | None = None
@@ -51,6 +51,7 @@ class Job(Generic[S]):
         self.function = function
         self.alone = alone or within_seconds is not None
         self.within_seconds = within_seconds
+        self.is_answered = False
         self._ticket = threading.Lock()
         self._value: Any = None
         self._error: BaseException | None = None
@@ -62,10 +63,12 @@ class Job(Generic[S]):
     def succeed(self, value: Any) -> None:
         """Answer with a value."""
         self._value = value
+        self.is_answered = True
 
     def fail(self, error: BaseException) -> None:
         """Answer with an exception."""
         self._error = error
+        self.is_answered = True
 
     def answer(self) -> Any:
         """The value, or raise the exception; for the caller, once it was waked."""
@@ -238,7 +241,8 @@ class OwnedThreads(Generic[S]):
             worker.run([call.job for call in calls])
         except BaseException as error:  # a thread that died would leave every later caller waiting for ever
             for call in calls:
-                call.job.fail(error)
+                if not call.job.is_answered:
+                    call.job.fail(error)
         with self._lock:
             self._unanswered -= len(calls)
         _wake(calls)

@@ -41,8 +41,12 @@ class Writer:
 
     def run(self, jobs: Sequence[Job[Session]]) -> None:
         """Answer every job; more than one transaction is needed only when one was lost on the way."""
-        while jobs:
-            jobs = self._transaction(jobs)
+        try:
+            while jobs:
+                jobs = self._transaction(jobs)
+        except BaseException:
+            self.close()  # whatever this was, the next job must not find a transaction half done
+            raise
 
     def rest(self) -> None:
         """Let other processes have a turn."""
@@ -110,8 +114,11 @@ class _Batch:
         try:
             if self._is_shared:
                 self._database.execute("savepoint milepost_job")
-            with _bounded(self._database, job.within_seconds):
+            if job.within_seconds is None:
                 value = job.function(session)
+            else:
+                with _bounded(self._database, job.within_seconds):
+                    value = job.function(session)
             if self._is_shared:
                 self._database.execute("release milepost_job")
         except BaseException as error:
@@ -159,11 +166,8 @@ class _Batch:
 
 
 @contextmanager
-def _bounded(database: Connection, seconds: float | None) -> Generator[None]:
+def _bounded(database: Connection, seconds: float) -> Generator[None]:
     """Cut the SQL of what takes longer, and refuse it in the end if it was not SQL that took so long."""
-    if seconds is None:
-        yield
-        return
     end = time.monotonic() + seconds
     was_cut = False
 
