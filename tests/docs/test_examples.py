@@ -89,12 +89,18 @@ def _name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(_blocks(page.read_text("utf-8")))], ids=_name)
-def test_the_examples_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_a_page_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
+    text = page.read_text("utf-8")
     try:
-        _run(page, list(_blocks(page.read_text("utf-8"))), f"example_{page.stem.replace('-', '_')}")
+        _run(page, list(_blocks(text)), f"example_{page.stem.replace('-', '_')}")
     except Exception as error:
         pytest.fail(_place(page, error))
+    printed = capsys.readouterr().out
+    for line in re.findall(r"It prints `([^`]+)`", text):
+        assert line in printed, f"{_name(page)} says that it prints {line}, and it printed {printed}"
 
 
 def test_hardly_any_example_is_left_out() -> None:

@@ -120,7 +120,7 @@ async def change(store: Store, id: TaskId, event: Event) -> TaskRecord:
 
 async def sql(store: Store, text: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Run one statement on a store with SQL, in a transaction of its own."""
-    return await store.transact(lambda session: session.transaction.execute(text, parameters))
+    return await store.transact(lambda session: session.transaction.execute(text, parameters), alone=True)
 
 
 @final

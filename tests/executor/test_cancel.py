@@ -135,7 +135,7 @@ async def test_the_first_reason_stands(store: Store) -> None:
     started, finish = trio.Event(), trio.Event()
 
     @task
-    async def stubborn(metadata: int, progress: int) -> TaskResult[int, str]:
+    async def stubborn(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
         started.set()
         with trio.CancelScope(shield=True):
             await finish.wait()

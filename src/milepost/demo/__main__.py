@@ -21,11 +21,11 @@ from typing import TypeAlias, cast
 import trio
 
 from milepost import MilepostError
-from milepost.demo.display import Display
+from milepost.demo.display import Display, Report
 from milepost.demo.index import library_files
 from milepost.demo.supervisor import DemoFailed, Kill, Plan, run_demo
 
-_DELAY_SECONDS_MAX = 0.005
+_DELAY_SECONDS_MAX = 0.02
 _Group: TypeAlias = BaseExceptionGroup[BaseException]
 
 
@@ -88,26 +88,23 @@ def _kills(chance: random.Random, count: int, first: float | None) -> list[Kill]
 
 
 def _run(plan: Plan, display: Display, *, as_json: bool) -> int:
-    stopped_by: list[int] = []
-
     async def demo() -> int:
+        ends: list[int] = []
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
 
                 async def listen() -> None:
-                    stopped_by.append(await anext(signals))
+                    ends.append(128 + await anext(signals))
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(listen)
                 report = await run_demo(plan, display)
-                if as_json:
-                    print(report.as_json())
-                else:
-                    display.conclude(report)
+                ends.append(0 if report.is_whole else 1)
+                _show(report, display, as_json=as_json)
                 nursery.cancel_scope.cancel()
-                return 0 if report.is_whole else 1
-        display.tell(f"stopped by {signal.Signals(stopped_by[0]).name}; no process is left")
-        return 128 + stopped_by[0]
+        if ends[0] > 128:
+            display.tell(f"stopped by {signal.Signals(ends[0] - 128).name}; no process is left")
+        return ends[0]
 
     try:
         return trio.run(demo)
@@ -115,6 +112,13 @@ def _run(plan: Plan, display: Display, *, as_json: bool) -> int:
         for error in _leaves(cast("_Group", errors)):
             print(f"the demo cannot go on: {error}", file=sys.stderr)
     return 1
+
+
+def _show(report: Report, display: Display, *, as_json: bool) -> None:
+    if as_json:
+        print(report.as_json())
+    else:
+        display.conclude(report)
 
 
 def _leaves(errors: _Group) -> list[BaseException]:

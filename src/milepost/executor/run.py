@@ -87,11 +87,10 @@ class Run:
         """Wait until the run is asked to stop."""
         if self._asked is None:
             self._asked = trio.Event()
-        while True:
+        while (stopping := self.stopping) is None:
             with trio.move_on_at(self.scope.deadline):
                 await self._asked.wait()
-            if self.stopping is not None:
-                return self.stopping
+        return stopping
 
 
 class Committer(Protocol):

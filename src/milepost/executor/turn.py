@@ -46,11 +46,15 @@ class Delivery:
 @final
 @frozen
 class Demand:
-    """What the executor could take: so many in all, and so many of each queue (None: any queue)."""
+    """What the executor could take: so many in all, and so many of each queue (None: of any).
+
+    `known` are the queues that the last turn found; the store is asked for others when they do not fill the demand.
+    """
 
     limit: int
     queues: Mapping[str, int] | None
     rotation: int = 0
+    known: Sequence[str] = ()
 
 
 @final
@@ -79,6 +83,7 @@ class TurnReceipt:
     ended: Sequence[Transition] = ()
     cancel_requests: Sequence[Held] = ()
     held: Sequence[Held] | None = None
+    queues: Sequence[str] = ()
     lease_alive: bool = True
     next_due: datetime | None = None
     now: datetime
@@ -95,14 +100,15 @@ def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
     if not alive:
         return TurnReceipt(written=written, lease_alive=False, now=now)
     held = None if plan.reconcile is None else _reconcile(session, plan, now)
-    claimed, ended = _claim(session, plan, now) if plan.demand else ([], [])
+    claimed, ended, queues = ([], [], ()) if plan.demand is None else _claim(session, plan, plan.demand, now)
     return TurnReceipt(
         written=written,
         claimed=claimed,
         ended=ended,
         cancel_requests=session.cancel_requests(plan.executor),
         held=held,
-        next_due=session.next_due(plan.names, _queues(session, plan)) if plan.demand and not claimed else None,
+        queues=queues,
+        next_due=session.next_due(plan.names, queues) if plan.demand and not claimed else None,
         now=now,
     )
 
@@ -188,49 +194,37 @@ def _owned(session: Session, known: TaskRecord) -> TaskRecord | None:
     return found[0] if found and (found[0].fence, found[0].token) == (known.fence, known.token) else None
 
 
-def _claim(session: Session, plan: TurnPlan, now: datetime) -> tuple[list[TaskRecord], list[Transition]]:
+def _claim(
+    session: Session, plan: TurnPlan, demand: Demand, now: datetime
+) -> tuple[list[TaskRecord], list[Transition], Sequence[str]]:
+    """Take what is demanded; what must not run any more is ended at once. Also gives the queues that there are."""
     claimed: list[TaskRecord] = []
     ended: list[Transition] = []
-    for order in _orders(session, plan):
-        limit = min(order.limit, _limit(plan) - len(claimed))
-        if limit > 0:
-            for record in session.claim(_limited(order, limit), now=now):
-                event = admission(record, now=now, policy=plan.policies[record.name])
-                if event is None:
-                    claimed.append(record)
-                else:
-                    ended.append(_decide(record, Delivery(record, event, plan.policies[record.name]), now))
+
+    def claim_from(queues: Sequence[str]) -> None:
+        # Each turn begins at another queue, so that with few free slots none of them is always last.
+        start = demand.rotation % len(queues) if queues else 0
+        for queue in (*queues[start:], *queues[:start]):
+            limit = demand.limit - len(claimed)
+            limit = limit if demand.queues is None else min(limit, demand.queues[queue])
+            if limit > 0:
+                for record in session.claim(ClaimOrder(plan.executor, queue, plan.names, limit), now=now):
+                    policy = plan.policies[record.name]
+                    event = admission(record, now=now, policy=policy)
+                    if event is None:
+                        claimed.append(record)
+                    else:
+                        ended.append(_decide(record, Delivery(record, event, policy), now))
+
+    known = demand.known if demand.queues is None else tuple(demand.queues)
+    claim_from(known)
+    if demand.queues is None and len(claimed) < demand.limit:
+        found = session.queues(plan.names)
+        claim_from([queue for queue in found if queue not in known])
+        known = found
     if ended:
         session.write(ended)
-    return claimed, ended
-
-
-def _orders(session: Session, plan: TurnPlan) -> list[ClaimOrder]:
-    demand = plan.demand
-    if demand is None:
-        return []
-    limits = demand.queues
-    names = _queues(session, plan)
-    start = demand.rotation % len(names) if names else 0
-    # Each turn begins at another queue, so that with few free slots none of them is always last.
-    return [
-        ClaimOrder(plan.executor, queue, plan.names, demand.limit if limits is None else limits[queue])
-        for queue in names[start:] + names[:start]
-    ]
-
-
-def _queues(session: Session, plan: TurnPlan) -> list[str]:
-    if plan.demand is not None and plan.demand.queues is not None:
-        return list(plan.demand.queues)
-    return session.queues(plan.names)
-
-
-def _limit(plan: TurnPlan) -> int:
-    return 0 if plan.demand is None else plan.demand.limit
-
-
-def _limited(order: ClaimOrder, limit: int) -> ClaimOrder:
-    return ClaimOrder(order.executor, order.queue, order.names, limit)
+    return claimed, ended, known
 
 
 def _reconcile(session: Session, plan: TurnPlan, now: datetime) -> list[Held]:

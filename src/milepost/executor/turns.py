@@ -114,8 +114,9 @@ class Turns:
         self._kicked.set()
 
     def look_again(self) -> None:
-        """There may be something to claim."""
+        """There may be something to claim, perhaps in a queue that was empty so far."""
         self._look = True
+        self._queues = ()
         self.kick()
 
     def hear(self) -> None:
@@ -249,7 +250,7 @@ class Turns:
             return None
         free = self.config.concurrency - self.workload.active
         if self.config.queues is None:
-            return Demand(free, None, self.taken)
+            return Demand(free, None, self.taken, self._queues)
         busy = self.workload.busy
         open_queues = {queue: limit - busy[queue] for queue, limit in self.config.queues.items() if limit > busy[queue]}
         return Demand(free, open_queues, self.taken) if open_queues else None
@@ -281,7 +282,9 @@ class Turns:
         for ended in receipt.ended:
             self._tell_ended(ended.before, ended.after, 0.0)
         if plan.demand is not None:
-            self._look = len(receipt.claimed) + len(receipt.ended) >= plan.demand.limit
+            self._queues = tuple(receipt.queues)
+            # A claim takes at most half of its limit from a dead executor, so whoever got something asks again.
+            self._look = bool(receipt.claimed or receipt.ended)
             if receipt.next_due is not None:
                 self._fall_due(receipt.next_due, receipt.now)
         if receipt.claimed:
@@ -346,7 +349,7 @@ class Turns:
 
     async def _wait_for_work(self) -> None:
         if self.outbox or self._wants_more():
-            # What was just begun runs first: a turn carries more, and two threads at once would fight for Python's lock.
+            # What was just begun runs first: a turn then carries more, and threads do not fight for Python's lock.
             await trio.lowlevel.checkpoint()
             return
         poll = trio.current_time() + self.config.poll_seconds * random.uniform(0.8, 1.2)
@@ -354,7 +357,7 @@ class Turns:
             await self._kicked.wait()
         self._kicked = trio.Event()
         if waiting.cancelled_caught:
-            self._look = True
+            self.look_again()
             self._next_due = math.inf
 
     def _fall_due(self, due: datetime, now: datetime) -> None:

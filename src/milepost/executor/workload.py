@@ -22,6 +22,9 @@ from milepost.registry import Registry
 from milepost.tasks import AnyTask, Stopping, TaskShape
 from milepost.telemetry import AttemptStarted, Observation, RunDiscarded
 
+_PURE_SECONDS = 0.001
+"""For how long plain functions may run one after the other before everything else gets its turn."""
+
 
 @final
 class Workload:
@@ -55,6 +58,9 @@ class Workload:
             run = Run(record, task, start, *_limits(record, task, start, now))
             if self._stopping is not None:
                 run.stop(self._stopping)
+            before = self.runs.get(record.id)
+            if before is not None:  # our lease was gone, so we took over from ourselves
+                self.lose(before)
             self.runs[record.id] = run
             self.busy[record.queue] += 1
             self.active += 1
@@ -138,8 +144,11 @@ class Workload:
         self._end(run, await invoke(run, metadata, execution_metadata, committer=committer, limiter=self._limiter))
 
     async def _pure_bodies(self, runs: list[tuple[Run, Any, Any]]) -> None:
+        give_way_at = 0.0
         for run, metadata, execution_metadata in runs:
-            await trio.lowlevel.checkpoint()
+            if trio.current_time() >= give_way_at:
+                await trio.lowlevel.checkpoint()
+                give_way_at = trio.current_time() + _PURE_SECONDS
             stopping = run.stopping
             self._end(run, invoke_pure(run, metadata, execution_metadata) if stopping is None else Stopped(stopping))
 

@@ -29,6 +29,36 @@ _CRASH_KINDS: Final = MappingProxyType({kind.value: kind for kind in CrashKind})
 # An enum's own `value` costs several look-ups, and every write reads a few.
 _TEXTS: Final = MappingProxyType({member: member.value for kind in (TaskState, Audit, HistoryKind) for member in kind})
 
+_COLUMNS: Final = (
+    *(
+        "number",
+        "id",
+        "name",
+        "version",
+        "queue",
+        "priority",
+        "key",
+        "correlation",
+        "audit",
+        "state",
+        "due_at",
+        "fence",
+    ),
+    *("token", "executor", "revision", "sequence", "epoch", "failures", "stalls", "interruptions", "created_at"),
+    *(
+        "started_at",
+        "finished_at",
+        "deadline_seconds",
+        "deadline_at",
+        "cancel_requested_at",
+        "cancel_reason",
+        "progress",
+    ),
+    *("progress_note", "metadata_json", "execution_metadata_json", "initial_execution_metadata_json", "result_json"),
+    *("error_json", "crash"),
+)
+_MOMENTS: Final = ("due_at", "created_at", "started_at", "finished_at", "deadline_at", "cancel_requested_at")
+
 # The fields that are stored as they are, each group in the order of its statement.
 _inserted: Final = attrgetter(
     *("id", "name", "version", "queue", "priority", "key", "correlation", "fence", "token", "executor", "revision"),
@@ -45,50 +75,16 @@ _compared: Final = attrgetter("id", "fence", "token", "sequence", "revision")
 
 def record_of(row: Row) -> TaskRecord:
     """The record in a whole row of `milepost_task`."""
-    # fmt: off
-    (
-        _, id, name, version, queue, priority, key, correlation, audit, state, due_at, fence, token, executor, revision,
-        sequence, epoch, failures, stalls, interruptions, created_at, started_at, finished_at, deadline_seconds,
-        deadline_at, cancel_requested_at, cancel_reason, progress, progress_note, metadata_json,
-        execution_metadata_json, initial_execution_metadata_json, result_json, error_json, crash,
-    ) = row
-    # fmt: on
-    return TaskRecord(
-        id=id,
-        name=name,
-        version=version,
-        queue=queue,
-        priority=priority,
-        key=key,
-        correlation=correlation,
-        audit=_AUDITS[audit],
-        state=_STATES[state],
-        due_at=None if due_at is None else _moment(due_at),
-        metadata_json=metadata_json,
-        execution_metadata_json=execution_metadata_json,
-        initial_execution_metadata_json=initial_execution_metadata_json,
-        result_json=result_json,
-        error_json=error_json,
-        crash=None if crash is None else _crash(crash),
-        fence=fence,
-        token=token,
-        executor=executor,
-        revision=revision,
-        sequence=sequence,
-        epoch=epoch,
-        failures=failures,
-        stalls=stalls,
-        interruptions=interruptions,
-        cancel_requested_at=None if cancel_requested_at is None else _moment(cancel_requested_at),
-        cancel_reason=cancel_reason,
-        progress=progress,
-        progress_note=progress_note,
-        deadline_seconds=deadline_seconds,
-        deadline_at=None if deadline_at is None else _moment(deadline_at),
-        created_at=_moment(created_at),
-        started_at=None if started_at is None else _moment(started_at),
-        finished_at=None if finished_at is None else _moment(finished_at),
-    )
+    fields = dict(zip(_COLUMNS, row, strict=True))
+    del fields["number"]
+    fields["audit"] = _AUDITS[fields["audit"]]
+    fields["state"] = _STATES[fields["state"]]
+    for name in _MOMENTS:
+        if fields[name] is not None:
+            fields[name] = _moment(fields[name])
+    if fields["crash"] is not None:
+        fields["crash"] = _crash(fields["crash"])
+    return TaskRecord.restored(fields)
 
 
 def insert_values(record: TaskRecord) -> Values:

@@ -1,0 +1,318 @@
+"""The lease: kept whatever user code does to trio's thread, given up by who is stuck, taken over from who is gone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import pytest
+import trio
+
+from milepost import (
+    Client,
+    Crash,
+    CrashKind,
+    Execution,
+    HistoryKind,
+    StopKind,
+    Store,
+    Success,
+    TaskId,
+    TaskRecord,
+    TaskResult,
+    TaskState,
+    open_executor,
+    task,
+)
+from milepost.errors import StoreUnreachable
+from milepost.executor.turn import TurnReceipt
+from milepost.stores.protocol import ClaimOrder, Lease, Session
+from milepost.telemetry import LeaseLost, LoopStalled, RunDiscarded
+from tests.executor.kit import (
+    PassingStore,
+    Recorder,
+    enqueue,
+    hold_thread,
+    kinds_of,
+    quick,
+    record_of,
+    until,
+    until_state,
+)
+
+pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+HOUR = timedelta(hours=1)
+
+
+def claim_as(executor: str, name: str) -> Callable[[Session], list[TaskRecord]]:
+    return lambda session: session.claim(ClaimOrder(executor, "default", {name: 1}, 10), now=session.now())
+
+
+def announce(session: Session, executor: str, until: timedelta) -> None:
+    now = session.now()
+    session.open_lease(Lease(executor, "elsewhere", 1, now, now, now + until))
+
+
+@contextmanager
+def thief(store: Store, name: str) -> Generator[list[TaskRecord]]:
+    """A living executor in a thread of its own, which takes over whatever the others let it."""
+    stolen: list[TaskRecord] = []
+    over = threading.Event()
+
+    def steal() -> None:
+        store.transact_blocking(lambda session: announce(session, "thief", HOUR))
+        while not over.wait(0.02):
+            stolen.extend(store.transact_blocking(claim_as("thief", name)))
+
+    thread = threading.Thread(target=steal)
+    thread.start()
+    try:
+        yield stolen
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.slow
+async def test_user_code_that_blocks_the_thread_for_longer_than_the_lease_does_not_cost_it(store: Store) -> None:
+    started = threading.Event()
+
+    @task
+    def block(metadata: int, progress: int) -> TaskResult[int, str]:
+        started.set()
+        hold_thread(1.2)
+        return Success.with_result(1)
+
+    @task
+    async def wait_beside(metadata: int, progress: int) -> TaskResult[int, str]:
+        while not started.is_set():
+            await trio.lowlevel.checkpoint()
+        return Success.with_result(2)
+
+    recorder = Recorder()
+    ids = await enqueue(store, wait_beside.with_metadata(1), block.with_metadata(1))
+    config = quick(lease_seconds=0.6)
+    async with open_executor(store, [block, wait_beside], config=config, observer=recorder) as executor:
+        with thief(store, "block") as stolen:
+            assert [await Client(store).wait(id) for id in ids] == [Success.with_result(2), Success.with_result(1)]
+        assert stolen == []
+        assert executor.statistics().discarded == 0
+    assert recorder.of(LeaseLost) == []
+    assert recorder.of(LoopStalled) == []
+    assert (await record_of(store, ids[1])).fence == 1
+
+
+@pytest.mark.slow
+async def test_an_executor_whose_thread_stands_still_for_too_long_is_relieved_and_drops_its_runs(store: Store) -> None:
+    seen: list[StopKind | None] = []
+
+    @task
+    async def block(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
+        hold_thread(1.6)
+        try:
+            await trio.lowlevel.checkpoint()
+            await execution.commit(9)
+        finally:
+            seen.append(execution.stopping.kind if execution.stopping else None)
+        return Success.with_result(1)
+
+    recorder = Recorder()
+    (id,) = await enqueue(store, block.with_metadata(1))
+    config = quick(lease_seconds=0.6, stall_seconds=0.3, poll_seconds=60)
+    async with open_executor(store, [block], config=config, observer=recorder) as executor:
+        before = executor.id
+        with thief(store, "block") as stolen:
+            await until(lambda: recorder.of(LeaseLost) and recorder.of(LoopStalled))
+        await until(lambda: executor.statistics().running == 0)
+        assert executor.id != before
+        assert executor.statistics().discarded == 1
+    assert [record.id for record in stolen] == [id]
+    assert recorder.of(LoopStalled)[0].seconds > 0.3
+    assert recorder.of(LeaseLost)[0].executor == before
+    assert [each.id for each in recorder.of(RunDiscarded)] == [id]
+    assert seen == [StopKind.CLAIM_LOST]
+    record = await record_of(store, id)
+    assert (record.executor, record.execution_metadata, record.failures, record.crash) == ("thief", 0, 0, None)
+
+
+@pytest.mark.parametrize("takes_over", [True, False], ids=["and another takes over", "and nobody takes over"])
+async def test_a_lease_deleted_behind_its_back_makes_it_drop_its_runs_and_go_on_under_a_new_id(
+    store: Store, takes_over: bool
+) -> None:
+    starts: list[int] = []
+    stops: list[StopKind | None] = []
+    finish = trio.Event()
+
+    @task
+    async def sit(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
+        starts.append(progress)
+        await execution.commit(progress + 1)
+        try:
+            await finish.wait()
+        finally:
+            stops.append(execution.stopping.kind if execution.stopping else None)
+        return Success.with_result(progress)
+
+    recorder = Recorder()
+    (id,) = await enqueue(store, sit.with_metadata(1))
+    async with open_executor(store, [sit], config=quick(lease_seconds=0.6), observer=recorder) as executor:
+        await until(lambda: executor.statistics().commits == 1)
+        before = executor.id
+
+        def delete(session: Session) -> None:
+            session.close_lease(before)
+            if takes_over:
+                announce(session, "thief", HOUR)
+                assert [record.id for record in claim_as("thief", "sit")(session)] == [id]
+
+        await store.transact(delete)
+        await until(lambda: stops, "the run to be dropped")
+        await until(lambda: recorder.of(LeaseLost))
+        assert set(stops) == {StopKind.CLAIM_LOST}
+        assert executor.id != before
+        if not takes_over:
+            # It may take over from itself first, as anybody might, and drop that run too when it finds its lease gone.
+            await until(lambda: starts[-1] > 0 and len(starts) - len(stops) == 1, "the task to be taken up again")
+            assert starts == list(range(len(starts)))
+        finish.set()
+        if not takes_over:
+            assert await Client(store).wait(id) == Success.with_result(starts[-1])
+    record = await record_of(store, id)
+    assert (record.failures, record.crash) == (0, None)
+    assert record.executor == ("thief" if takes_over else None)
+    assert HistoryKind.RETRY_SCHEDULED not in await kinds_of(store, id)
+
+
+@pytest.mark.parametrize("lease", ["over", "missing"])
+async def test_the_rows_of_a_dead_executor_are_taken_up_from_their_last_commit(store: Store, lease: str) -> None:
+    @task
+    async def resume(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
+        return Success.with_result(progress + execution.attempt)
+
+    ids = await enqueue(store, *(resume.with_metadata(n).with_execution_metadata(5) for n in range(4)))
+
+    def die(session: Session) -> None:
+        if lease == "over":
+            announce(session, "dead", timedelta(microseconds=-1))
+        assert len(claim_as("dead", "resume")(session)) == 4
+
+    await store.transact(die)
+    async with open_executor(store, [resume], config=quick()):
+        assert [await Client(store).wait(id) for id in ids] == [Success.with_result(6)] * 4
+    for id in ids:
+        assert HistoryKind.RECLAIMED in await kinds_of(store, id)
+        assert (await record_of(store, id)).fence == 2
+
+
+async def test_the_rows_of_a_living_executor_are_left_alone(store: Store) -> None:
+    @task
+    def resume(metadata: int, progress: int) -> TaskResult[int, str]:
+        return Success.with_result(1)
+
+    (id,) = await enqueue(store, resume.with_metadata(1))
+    await store.transact(lambda session: announce(session, "alive", HOUR))
+    await store.transact(claim_as("alive", "resume"))
+    async with open_executor(store, [resume], config=quick()) as executor:
+        await until(lambda: executor.statistics().turns > 3)
+        assert executor.statistics().claimed == 0
+    assert (await record_of(store, id)).executor == "alive"
+
+
+@pytest.mark.parametrize("stalls_max", [1, 5])
+async def test_a_task_that_takes_every_executor_down_with_it_is_quarantined_unrun(
+    store: Store, stalls_max: int
+) -> None:
+    calls: list[int] = []
+
+    @task
+    def deadly(metadata: int, progress: int) -> TaskResult[int, str]:
+        calls.append(1)
+        return Success.with_result(1)
+
+    (id,) = await enqueue(store, deadly.with_metadata(1))
+    for number in range(stalls_max):
+        assert await store.transact(claim_as(f"dead-{number}", "deadly")) != []
+    async with open_executor(store, [deadly], config=quick(stalls_max=stalls_max)):
+        outcome = await Client(store).wait(id)
+        record = await record_of(store, id)
+        assert record.state is TaskState.QUARANTINED
+        await Client(store).requeue(id)
+        assert await Client(store).wait(id) == Success.with_result(1)
+    assert isinstance(outcome, Crash)
+    assert (outcome.kind, outcome.message) == (CrashKind.STALLED, f"claimed {stalls_max} times without progress")
+    assert (record.failures, record.executor, calls) == (0, None, [1])
+
+
+class LosesReplies(PassingStore):
+    """Commits what it is asked, and then says that it could not, once for what `is_unlucky`."""
+
+    def __init__(self, inner: Store, is_unlucky: Callable[[object], bool]) -> None:
+        super().__init__(inner)
+        self.is_unlucky = is_unlucky
+        self.lost = 0
+
+    async def transact(
+        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+    ) -> T:
+        answer = await super().transact(function, alone=alone, within_seconds=within_seconds)
+        if not self.lost and self.is_unlucky(answer):
+            self.lost += 1
+            raise StoreUnreachable("the connection broke before the answer came")
+        return answer
+
+
+async def test_a_claim_whose_reply_was_lost_is_given_back_and_taken_again(store: Store) -> None:
+    calls: list[int] = []
+
+    @task
+    def count(metadata: int, progress: int) -> TaskResult[int, str]:
+        calls.append(metadata)
+        return Success.with_result(1)
+
+    unlucky = LosesReplies(store, lambda answer: isinstance(answer, TurnReceipt) and bool(answer.claimed))
+    ids = await enqueue(store, *(count.with_metadata(n) for n in range(5)))
+    async with open_executor(unlucky, [count], config=quick()):
+        assert [await Client(store).wait(id, timeout_seconds=10) for id in ids] == [Success.with_result(1)] * 5
+    assert unlucky.lost == 1
+    assert sorted(calls) == list(range(5))
+    for id in ids:
+        record = await record_of(store, id)
+        assert (record.fence, record.attempt, record.interruptions) == (2, 1, 1)
+
+
+async def test_an_end_and_a_commit_whose_replies_were_lost_are_not_repeated(store: Store) -> None:
+    calls: list[int] = []
+
+    @task
+    async def step(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
+        calls.append(1)
+        await execution.commit(5)
+        assert execution.idempotency_key.endswith(":1")
+        return Success.with_result(1)
+
+    def carries(kind: TaskState) -> Callable[[object], bool]:
+        return lambda answer: (
+            isinstance(answer, TurnReceipt) and any(each is not None and each.state is kind for each in answer.written)
+        )
+
+    for kind in (TaskState.RUNNING, TaskState.COMPLETED):
+        calls.clear()
+        unlucky = LosesReplies(store, carries(kind))
+        (id,) = await enqueue(store, step.with_metadata(1))
+        async with open_executor(unlucky, [step], config=quick()) as executor:
+            record = await until_state(store, id, TaskState.COMPLETED)
+            await until(lambda executor=executor: executor.statistics().ended == 1)  # type: ignore[misc]
+        assert (unlucky.lost, calls, record.sequence, record.fence) == (1, [1], 1, 1)
+
+
+async def test_the_ids_of_two_executors_are_never_the_same(store: Store) -> None:
+    seen: set[TaskId | str] = set()
+    for _ in range(5):
+        async with open_executor(store, []) as executor:
+            seen.add(executor.id)
+    assert len(seen) == 5
