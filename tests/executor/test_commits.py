@@ -92,8 +92,6 @@ async def test_the_commits_of_children_are_ordered_and_each_is_durable_when_it_r
     assert (await kinds_of(store, id)).count(HistoryKind.COMMITTED) == 20
 
 
-
-
 async def _cancel(store: Store, task_id: Any) -> None:
     await Client(store).cancel(task_id, reason="enough")
 

@@ -157,7 +157,10 @@ WRONG: dict[str, tuple[object, str]] = {
     "nothing": (None, "returned None, which is none of Success"),
     "a plain value": (3, "returned 3, which is none of"),
     "a class": (Success, "which is none of Success"),
-    "an unfinished Failure": (Failure.for_result(int), "unfinished FailureFor: finish it with .for_error or .with_error"),
+    "an unfinished Failure": (
+        Failure.for_result(int),
+        "unfinished FailureFor: finish it with .for_error or .with_error",
+    ),
     "an unfinished Suspended": (Suspended.with_execution_metadata(3).for_result(int), "unfinished SuspendedFor"),
     "an unfinished Suspended without types": (Suspended.with_execution_metadata(3), "unfinished SuspendedWith"),
     "a result of another type": (Success.with_result("text"), "result that 'confused' returned cannot be stored"),
@@ -258,9 +261,7 @@ async def test_a_row_of_a_newer_version_is_left_for_a_newer_executor(store: Stor
     def older(metadata: int, progress: int) -> TaskResult[int, str]:
         return Success.with_result(1)
 
-    new, old, other = await enqueue(
-        store, newer.with_metadata(1), older.with_metadata(1), fine.with_metadata(1)
-    )
+    new, old, other = await enqueue(store, newer.with_metadata(1), older.with_metadata(1), fine.with_metadata(1))
     async with open_executor(store, [older, fine], config=quick()):
         await until_state(store, old, TaskState.COMPLETED)
         await until_state(store, other, TaskState.COMPLETED)

@@ -307,9 +307,7 @@ async def test_every_member_of_a_union_comes_back_as_itself(store: Store) -> Non
             return Suspended().at_once()
         return Success.with_result(metadata)
 
-    requests = [
-        order.with_metadata(each).with_execution_metadata(Waiting("ada")) for each in (Paid(1), Sent("y"))
-    ]
+    requests = [order.with_metadata(each).with_execution_metadata(Waiting("ada")) for each in (Paid(1), Sent("y"))]
     outcomes = await run(store, [order], *requests, config=quick(concurrency=1))
     assert outcomes == [Success.with_result(Paid(1)), Success.with_result(Sent("y"))]
     assert sorted(map(str, seen)) == sorted(map(str, [Waiting("ada"), Paid(5), Sent("x")] * 2))
@@ -329,7 +327,10 @@ async def test_the_effects_of_a_result_happen_with_it(each_sqlite: Store) -> Non
     def index(metadata: int, progress: int) -> TaskResult[int, str, int]:
         if progress == 0:
             return Suspended(1).at_once().with_effects(Statement(INSERT, ("parked",)))
-        effects = (Statement(INSERT, ("a",)), Statement.many("insert into symbol values (:n)", [{"n": "b"}, {"n": "c"}]))
+        effects = (
+            Statement(INSERT, ("a",)),
+            Statement.many("insert into symbol values (:n)", [{"n": "b"}, {"n": "c"}]),
+        )
         return Success.with_result(1).with_effects(*effects)
 
     assert await run(each_sqlite, [index], index.with_metadata(1)) == [Success.with_result(1)]

@@ -247,7 +247,7 @@ async def test_an_attempt_that_takes_too_long_is_cancelled_and_retried_by_policy
         finally:
             with trio.CancelScope(shield=blocking):
                 await trio.lowlevel.checkpoint()
-            stops.append((await _stopping(execution)))
+            stops.append(await _stopping(execution))
 
     (id,) = await enqueue(store, slow.with_metadata(1))
     async with open_executor(store, [slow], config=quick()):

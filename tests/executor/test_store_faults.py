@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import apsw
 import pytest
@@ -260,5 +260,3 @@ async def test_a_file_that_another_program_keeps_locked_is_waited_for(tmp_path: 
             statistics = executor.statistics()
         assert (statistics.discarded, statistics.claimed) == (0, 3)
     assert [each.condition for each in recorder.of(StoreChanged)] == [StoreCondition.BUSY, StoreCondition.UP]
-
-

@@ -12,7 +12,8 @@ from returns.result import Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.codec import TypeCodec
-from milepost.codec.converters import is_exactly, make_converter
+from milepost.codec.converters import make_converter
+from milepost.codec.scalars import is_exactly
 from milepost.errors import ConfigurationError
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.states import LIVE_STATES, TaskState

@@ -7,17 +7,24 @@ of a union that JSON cannot tell apart are tagged with `$type`, automatically.
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence, Set
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
-from typing import Any, Literal, Never, TypeAlias, cast, get_args, get_origin
-from uuid import UUID
+from typing import Any, Literal, Never, cast, get_args, get_origin
 
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
+from milepost.codec.scalars import (
+    SCALAR_HOOKS,
+    Decode,
+    Encode,
+    WrongValue,
+    is_a,
+    is_exactly,
+    json_value,
+    not_a,
+    to_float,
+)
 from milepost.codec.usable import (
     LISTS,
     MAPPINGS,
@@ -35,30 +42,12 @@ from milepost.codec.usable import (
 
 TAG = "$type"
 VALUE = "$value"
-Encode: TypeAlias = Callable[[Any], Any]
-Decode: TypeAlias = Callable[[Any, Any], Any]
-
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def is_exactly(value: Any, *classes: type) -> bool:
-    """Whether the class of `value` is one of `classes`; says nothing to type checkers: `value` stays Any."""
-    return type(value) in classes
-
-
-def is_a(value: Any, class_: type) -> bool:
-    """`isinstance` that says nothing to type checkers."""
-    return isinstance(value, class_)
-
-
-class WrongValue(ValueError):
-    """A value that is not of its declared type; where it stands is found out later."""
 
 
 def make_converter() -> Converter:
     """A fresh converter with all of milepost's rules."""
     converter = Converter(detailed_validation=False, forbid_extra_keys=True)
-    for type_, (encode, decode) in _SCALAR_HOOKS.items():
+    for type_, (encode, decode) in SCALAR_HOOKS.items():
         converter.register_unstructure_hook(type_, encode)
         converter.register_structure_hook(type_, decode)
     for predicate, encoder, decoder in _FACTORIES:
@@ -83,87 +72,6 @@ def decoder_of(converter: Converter, type_: Any) -> Decode:
         return lambda value, declared: converter.structure(value, declared)
 
 
-def _exactly(type_: type) -> tuple[Encode, Decode]:
-    def encode(value: Any) -> Any:
-        if type(value) is type_:
-            return value
-        raise _not_a(type_.__name__, value)
-
-    return encode, lambda value, _: encode(value)
-
-
-def _float(value: Any) -> float:
-    if type(value) is float or type(value) is int:
-        return float(value)
-    raise _not_a("float", value)
-
-
-def _through_text(type_: type, to_text: Callable[[Any], str], from_text: Callable[[str], Any]) -> tuple[Encode, Decode]:
-    def encode(value: Any) -> str:
-        if type(value) is type_:
-            return to_text(value)
-        raise _not_a(type_.__name__, value)
-
-    def decode(value: Any, _: Any) -> Any:
-        if type(value) is str:
-            return from_text(value)
-        raise _not_a(f"the text of a {type_.__name__}", value)
-
-    return encode, decode
-
-
-def _aware(moment: datetime) -> datetime:
-    if moment.tzinfo is None or moment.utcoffset() is None:
-        raise WrongValue(f"{moment.isoformat()} has no time zone: store aware datetimes")
-    return moment
-
-
-def _decimal_text(value: Decimal) -> str:
-    if not value.is_finite():
-        raise WrongValue(f"the Decimal {value} is not a number")
-    return str(value)
-
-
-def _encode_timedelta(value: Any) -> int:
-    if type(value) is timedelta:
-        return value // _MICROSECOND
-    raise _not_a("timedelta", value)
-
-
-def _decode_timedelta(value: Any, _: Any) -> timedelta:
-    if type(value) is int:
-        return timedelta(microseconds=value)
-    raise _not_a("a number of microseconds", value)
-
-
-def json_value(value: Any) -> Any:
-    """`value` itself when it is plain JSON; a tuple or a subclass would come back as something else and is refused."""
-    if value is None or is_exactly(value, *PRIMITIVES):
-        return value
-    if is_exactly(value, list):
-        return [json_value(item) for item in value]
-    if is_exactly(value, dict):
-        return {_exactly_text(key): json_value(item) for key, item in value.items()}
-    raise _not_a("JSON value", value)
-
-
-_SCALAR_HOOKS: Mapping[Any, tuple[Encode, Decode]] = {
-    bool: _exactly(bool),
-    int: _exactly(int),
-    str: _exactly(str),
-    NoneType: _exactly(NoneType),
-    float: (_float, lambda value, _: _float(value)),
-    bytes: _through_text(bytes, lambda b: b64encode(b).decode(), lambda t: b64decode(t, validate=True)),
-    datetime: _through_text(datetime, lambda d: _aware(d).isoformat(), lambda t: _aware(datetime.fromisoformat(t))),
-    date: _through_text(date, date.isoformat, date.fromisoformat),
-    time: _through_text(time, time.isoformat, time.fromisoformat),
-    timedelta: (_encode_timedelta, _decode_timedelta),
-    UUID: _through_text(UUID, str, UUID),
-    Decimal: _through_text(Decimal, _decimal_text, Decimal),
-}
-_exactly_text = _SCALAR_HOOKS[str][0]
-
-
 def _class_encoder(type_: Any, converter: Converter) -> Encode:
     origin = get_origin(type_) or type_
     encode_fields = make_dict_unstructure_fn(type_, converter)
@@ -171,7 +79,7 @@ def _class_encoder(type_: Any, converter: Converter) -> Encode:
     def encode(value: Any) -> Any:
         if type(value) is origin:
             return encode_fields(value)
-        raise _not_a(origin.__qualname__, value)
+        raise not_a(origin.__qualname__, value)
 
     return encode
 
@@ -184,7 +92,7 @@ def _class_decoder(type_: Any, converter: Converter) -> Decode:
     def decode(value: Any, declared: Any) -> Any:
         if is_exactly(value, dict):
             return decode_fields(value, declared)
-        raise _not_a(f"object with the fields of {getattr(type_, '__qualname__', type_)}", value)
+        raise not_a(f"object with the fields of {getattr(type_, '__qualname__', type_)}", value)
 
     return decode
 
@@ -193,7 +101,7 @@ def _enum_encoder(type_: Any, converter: Converter) -> Encode:
     def encode(value: Any) -> Any:
         if type(value) is type_:
             return value.value
-        raise _not_a(type_.__qualname__, value)
+        raise not_a(type_.__qualname__, value)
 
     return encode
 
@@ -238,7 +146,7 @@ def _list_encoder(type_: Any, converter: Converter) -> Encode:
     def encode(value: Any) -> Any:
         if is_exactly(value, *accepted):
             return [item(each) for each in value]
-        raise _not_a("list", value)
+        raise not_a("list", value)
 
     return encode
 
@@ -250,7 +158,7 @@ def _list_decoder(type_: Any, converter: Converter) -> Decode:
     def decode(value: Any, _: Any) -> Any:
         if is_exactly(value, list):
             return [item(each, inner) for each in value]
-        raise _not_a("list", value)
+        raise not_a("list", value)
 
     return decode
 
@@ -271,7 +179,7 @@ def _tuple_types(type_: Any, length: int) -> Sequence[Any]:
 def _tuple_encoder(type_: Any, converter: Converter) -> Encode:
     def encode(value: Any) -> Any:
         if not is_exactly(value, tuple):
-            raise _not_a("tuple", value)
+            raise not_a("tuple", value)
         items = value
         return [converter.unstructure(v, t) for v, t in zip(items, _tuple_types(type_, len(items)), strict=True)]
 
@@ -281,7 +189,7 @@ def _tuple_encoder(type_: Any, converter: Converter) -> Encode:
 def _tuple_decoder(type_: Any, converter: Converter) -> Decode:
     def decode(value: Any, _: Any) -> Any:
         if not is_exactly(value, list):
-            raise _not_a("list for a tuple", value)
+            raise not_a("list for a tuple", value)
         items = value
         return tuple(converter.structure(v, t) for v, t in zip(items, _tuple_types(type_, len(items)), strict=True))
 
@@ -295,7 +203,7 @@ def _set_encoder(type_: Any, converter: Converter) -> Encode:
         if is_a(value, Set):
             # Canonical text needs an order, and what is in the set need not be comparable.
             return sorted((item(each) for each in value), key=lambda plain: json.dumps(plain))
-        raise _not_a("set", value)
+        raise not_a("set", value)
 
     return encode
 
@@ -308,7 +216,7 @@ def _set_decoder(type_: Any, converter: Converter) -> Decode:
     def decode(value: Any, _: Any) -> Any:
         if is_exactly(value, list):
             return build(item(each, inner) for each in value)
-        raise _not_a("list for a set", value)
+        raise not_a("list for a set", value)
 
     return decode
 
@@ -325,7 +233,7 @@ def _mapping_encoder(type_: Any, converter: Converter) -> Encode:
     def encode(value: Any) -> Any:
         if is_a(value, Mapping):
             return {str(key(k)): item(v) for k, v in value.items()}
-        raise _not_a("mapping", value)
+        raise not_a("mapping", value)
 
     return encode
 
@@ -338,7 +246,7 @@ def _mapping_decoder(type_: Any, converter: Converter) -> Decode:
 
     def decode(value: Any, _: Any) -> Any:
         if not is_exactly(value, dict):
-            raise _not_a("object", value)
+            raise not_a("object", value)
         pairs = value.items()
         return {converter.structure(int(k) if numeric else k, key_type): item(v, value_type) for k, v in pairs}
 
@@ -372,7 +280,7 @@ def _union_encoder(type_: Any, converter: Converter) -> Encode:
             # What is left are values whose class is not the declared one: of a Mapping, of a Set, or wrong ones.
             if len(hooks) - (NoneType in hooks) == 1 and not tags:
                 return next(h for cls, h in hooks.items() if cls is not NoneType)(value)
-            raise _not_a(str(type_), value)
+            raise not_a(str(type_), value)
         tag, member = tags[type(value)]
         encoded = converter.unstructure(value, member)
         return {TAG: tag, **encoded} if is_class(member) else {TAG: tag, VALUE: encoded}
@@ -392,7 +300,7 @@ def _union_decoder(type_: Any, converter: Converter) -> Decode:
         if value.__class__ in plain:
             return converter.structure(value, plain[value.__class__])
         if is_exactly(value, int) and float in plain:
-            return _float(value)
+            return to_float(value)
         tag, rest = _untagged(value, type_)
         if tag not in tagged:
             raise WrongValue(f"the type {tag!r} is none of {sorted(tagged)}")
@@ -403,14 +311,14 @@ def _union_decoder(type_: Any, converter: Converter) -> Decode:
 
 def _untagged(value: Any, union: Any) -> tuple[Any, dict[str, Any]]:
     if not is_exactly(value, dict) or TAG not in value:
-        raise _not_a(f"one of {union}", value)
+        raise not_a(f"one of {union}", value)
     fields = dict(value)
     return fields.pop(TAG), fields
 
 
 def _never_encoder(type_: Any, converter: Converter) -> Encode:
     def encode(value: Any) -> Any:
-        raise _not_a("nothing, the task declares none", value)
+        raise not_a("nothing, the task declares none", value)
 
     return encode
 
@@ -445,12 +353,3 @@ _FACTORIES: tuple[tuple[Callable[[Any], bool], Any, Any], ...] = (
     (is_json, _json_encoder, _json_decoder),
     (lambda type_: type_ is Never, _never_encoder, _never_decoder),
 )
-
-
-def _not_a(expected: str, value: object) -> WrongValue:
-    return WrongValue(f"expected {expected}, got {type(value).__name__} {_short(value)}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

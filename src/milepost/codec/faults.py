@@ -11,7 +11,8 @@ from typing import Any, TypeAlias, cast, get_args, get_origin
 from cattrs import Converter
 from cattrs.errors import ForbiddenExtraKeysError
 
-from milepost.codec.converters import TAG, VALUE, is_a
+from milepost.codec.converters import TAG, VALUE
+from milepost.codec.scalars import is_a
 from milepost.codec.usable import LISTS, MAPPINGS, SETS, TUPLES, fields_of, is_class, is_union, runtime_class, unwrapped
 from milepost.payload import PayloadRefused
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncGenerator, Collection, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager, nullcontext
 from typing import final
 
 import trio
@@ -103,25 +103,21 @@ async def run_executor(
 
     The first of `signals` drains, a second one interrupts.
     """
-    async with (
-        open_executor(store, tasks, config=config, observer=observer) as executor,
-        trio.open_nursery() as nursery,
-    ):
-        if signals:
-            await nursery.start(_stop_on, signals, executor)
-        task_status.started(executor)
-        await executor.wait_stopped()
-        nursery.cancel_scope.cancel()
+    # Before there is a lease to give back: a signal that comes meanwhile is kept.
+    with trio.open_signal_receiver(*signals) if signals else nullcontext() as received:
+        async with (
+            open_executor(store, tasks, config=config, observer=observer) as executor,
+            trio.open_nursery() as nursery,
+        ):
+            if received is not None:
+                nursery.start_soon(_stop_on, received, executor)
+            task_status.started(executor)
+            await executor.wait_stopped()
+            nursery.cancel_scope.cancel()
 
 
-async def _stop_on(
-    signals: Collection[signal.Signals],
-    executor: Executor,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    with trio.open_signal_receiver(*signals) as received:
-        task_status.started()
-        async with trio.open_nursery() as nursery:
-            for stop in (executor.drain, executor.interrupt):
-                await received.__anext__()
-                nursery.start_soon(stop)
+async def _stop_on(received: AsyncIterator[int], executor: Executor) -> None:
+    async with trio.open_nursery() as nursery:
+        for stop in (executor.drain, executor.interrupt):
+            await received.__anext__()
+            nursery.start_soon(stop)

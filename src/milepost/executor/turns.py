@@ -77,6 +77,7 @@ class Turns:
         self._in_flight = 0
         self._look = True
         self._heard = False
+        self._queues: tuple[str, ...] = ()
         self._next_due = math.inf
         self._claim_after = -math.inf
         self._reconciled_at = -math.inf

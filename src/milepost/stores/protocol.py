@@ -160,7 +160,7 @@ class Session(Protocol):
     def history(self, id: TaskId) -> list[HistoryEvent]:
         """The task's recorded changes, oldest first; empty for an unknown id.
 
-        The enqueueing is not stored but told from the row (`enqueued_history`), so that it costs a bulk enqueue nothing.
+        The enqueueing is told from the row (`enqueued_history`) and not stored, so it costs a bulk enqueue nothing.
         """
         ...
 
