@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NewType, TypeAlias, cast, final
 
 from attrs import frozen
@@ -22,7 +22,25 @@ PAYLOAD_DEPTH_MAX = 64
 _INTEGER_DIGITS_MAX = 4_000
 _INTEGER_BOUND = 10**_INTEGER_DIGITS_MAX
 
-_to_text = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encoder = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
+)
+
+
+def _text_writer() -> Callable[[Any], str]:
+    # JSONEncoder builds its C encoder anew at each call, which takes longer than a small value itself. Where there is
+    # such an encoder, it is built once, with the settings of `_encoder`.
+    build: Any = getattr(json.encoder, "c_make_encoder", None)
+    quote: Any = getattr(json.encoder, "encode_basestring", None)
+    if build is None or quote is None:
+        return _encoder.encode
+    encode: Callable[[Any, int], tuple[str, ...]] = build(
+        None, _encoder.default, quote, None, ":", ",", True, False, False
+    )
+    return lambda value: "".join(encode(value, 0))
+
+
+_to_text = _text_writer()
 
 
 def _refuse_constant(name: str) -> float:

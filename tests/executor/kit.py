@@ -24,14 +24,13 @@ from milepost import (
     TaskState,
     open_executor,
 )
-from milepost.executor.turn import Policy
 from milepost.lifecycle.events import Event
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.transition import Policy, Transition, transition
 from milepost.stores.protocol import Hint, Session, Watch
 from milepost.telemetry import AttemptEnded, Observation
 
 T = TypeVar("T")
-O = TypeVar("O")  # noqa: E741 (the kind of an observation)
+O = TypeVar("O", bound=Observation)  # noqa: E741 (the kind of an observation)
 
 PATIENCE_SECONDS = 10.0
 AnyTask = Task[Any, Any, Any, Any]
@@ -47,8 +46,9 @@ def quick(**changes: Any) -> ExecutorConfig:
 async def until(condition: Callable[[], object], what: str = "", *, seconds: float = PATIENCE_SECONDS) -> None:
     """Return once `condition` holds; fail after `seconds`."""
     with trio.move_on_after(seconds):
-        while not condition():
-            await trio.sleep(0.002)  # noqa: ASYNC110 (some of what is waited for is in other threads and processes)
+        # Some of what is waited for is in other threads and processes, which set no event here.
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.002)
         return
     raise AssertionError(f"waited {seconds} seconds in vain for {what or condition}")
 
@@ -58,8 +58,8 @@ async def until_async(
 ) -> None:
     """`until` for a condition that has to ask the store."""
     with trio.move_on_after(seconds):
-        while not await condition():
-            await trio.sleep(0.005)  # noqa: ASYNC110 (another process may be what changes the store)
+        while not await condition():  # noqa: ASYNC110 (another process may be what changes the store)
+            await trio.sleep(0.005)
         return
     raise AssertionError(f"waited {seconds} seconds in vain for {what or condition}")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 from returns.result import Failure as Refused
 from returns.result import Result
 from returns.result import Success as Done

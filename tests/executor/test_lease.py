@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -16,6 +17,7 @@ from milepost import (
     Crash,
     CrashKind,
     Execution,
+    Executor,
     HistoryKind,
     StopKind,
     Store,
@@ -90,8 +92,7 @@ async def test_user_code_that_blocks_the_thread_for_longer_than_the_lease_does_n
 
     @task
     async def wait_beside(metadata: int, progress: int) -> TaskResult[int, str]:
-        while not started.is_set():
-            await trio.lowlevel.checkpoint()
+        await until(started.is_set)
         return Success.with_result(2)
 
     recorder = Recorder()
@@ -285,6 +286,10 @@ async def test_a_claim_whose_reply_was_lost_is_given_back_and_taken_again(store:
         assert (record.fence, record.attempt, record.interruptions) == (2, 1, 1)
 
 
+def has_ended_one(executor: Executor) -> bool:
+    return executor.statistics().ended == 1
+
+
 async def test_an_end_and_a_commit_whose_replies_were_lost_are_not_repeated(store: Store) -> None:
     calls: list[int] = []
 
@@ -306,7 +311,7 @@ async def test_an_end_and_a_commit_whose_replies_were_lost_are_not_repeated(stor
         (id,) = await enqueue(store, step.with_metadata(1))
         async with open_executor(unlucky, [step], config=quick()) as executor:
             record = await until_state(store, id, TaskState.COMPLETED)
-            await until(lambda executor=executor: executor.statistics().ended == 1)  # type: ignore[misc]
+            await until(partial(has_ended_one, executor))
         assert (unlucky.lost, calls, record.sequence, record.fence) == (1, [1], 1, 1)
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 import pytest
@@ -246,7 +246,7 @@ async def test_a_file_that_another_program_keeps_locked_is_waited_for(tmp_path: 
         handles = await Client(store).enqueue_all([sit.with_metadata(n) for n in range(3)])
         async with open_executor(store, [sit], config=quick(lease_seconds=30), observer=recorder) as executor:
             await until(lambda: executor.statistics().running == 3)
-            other = apsw.Connection(str(tmp_path / "tasks.db"))
+            other: Any = apsw.Connection(str(tmp_path / "tasks.db"))
             other.execute("begin immediate")
             finish.set()
             await until(lambda: executor.statistics().store is StoreCondition.BUSY)

@@ -58,10 +58,6 @@ class Fleet:
         text = (self._folder / f"worker-{self.all.index(process)}.txt").read_text()
         return Counter(text.split("\n"))
 
-    def in_all(self) -> Counter[str]:
-        """What all have told, counted."""
-        return sum(map(self.told, self.all), Counter())
-
     def stop(self) -> None:
         """End whatever still lives."""
         for process in self.all:
@@ -134,7 +130,7 @@ async def test_a_hundred_kills_lose_nothing_and_repeat_no_effect(store: Store, t
 
 def is_locked(store: Store) -> bool:
     """Whether somebody holds the file's write lock at this moment."""
-    connection = apsw.Connection(store.url.removeprefix("sqlite:///"))
+    connection: Any = apsw.Connection(store.url.removeprefix("sqlite:///"))
     try:
         connection.set_busy_timeout(0)
         connection.execute("begin immediate")

@@ -16,7 +16,7 @@ from milepost.client import verbs
 from milepost.client.outcomes import outcome_of
 from milepost.client.query import TaskPage, TaskQuery
 from milepost.errors import TaskGone
-from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
+from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.refusals import (
     CancelAccepted,
     CancelRefused,
@@ -70,6 +70,7 @@ class BlockingClient:
     """
 
     store: Store
+    audit: Audit = Audit.TRANSITIONS
 
     @classmethod
     def connect(cls, url: str, *, migrate: bool = True) -> Self:
@@ -105,7 +106,7 @@ class BlockingClient:
     ) -> Result[list[BlockingTaskHandle[R, E]], EnqueueRefusal]:
         """`enqueue_all` with its refusal as a value."""
         kept = list(requests)
-        drafts = verbs.drafts_of(kept)
+        drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
         answers = self.store.transact_blocking(verbs.enqueue(drafts.unwrap()))
@@ -115,7 +116,7 @@ class BlockingClient:
 
     def within(self, connection: Any) -> BlockingTransactionClient:
         """The inserting verbs inside your own open transaction on `connection`; as `Client.within`."""
-        return BlockingTransactionClient(self.store.over(connection), self._handle)
+        return BlockingTransactionClient(self.store.over(connection), self._handle, self.audit)
 
     def get(self, id: TaskId) -> Result[TaskRecord, TaskNotFound]:
         """One task as it is stored."""
@@ -187,6 +188,7 @@ class BlockingTransactionClient:
 
     _session: Session
     _handle: Callable[[Enqueued, AnyTask], BlockingTaskHandle[Any, Any]]
+    _audit: Audit
 
     def enqueue(self, request: TaskRequest[M, X, R, E]) -> BlockingTaskHandle[R, E]:
         """Insert one task; raises `EnqueueRefused`."""
@@ -205,6 +207,6 @@ class BlockingTransactionClient:
     ) -> Result[list[BlockingTaskHandle[R, E]], EnqueueRefusal]:
         """Insert tasks, all or none, or say why not."""
         kept = list(requests)
-        return verbs.insert(self._session, kept).map(
+        return verbs.insert(self._session, kept, self._audit).map(
             lambda answers: [self._handle(a, r.task) for a, r in zip(answers, kept, strict=True)]
         )

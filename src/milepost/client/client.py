@@ -15,7 +15,7 @@ from milepost.client import verbs
 from milepost.client.outcomes import outcome_of
 from milepost.client.query import TaskPage, TaskQuery
 from milepost.client.waiting import Waits
-from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
+from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.refusals import (
     CancelAccepted,
     CancelRefused,
@@ -60,9 +60,13 @@ class TaskHandle(Generic[R_co, E_co]):
 @final
 @frozen(eq=False)
 class Client:
-    """Asks a store from trio. Expected refusals are `returns` values, faults of the store are `StoreError`s."""
+    """Asks a store from trio. Expected refusals are `returns` values, faults of the store are `StoreError`s.
+
+    `audit` is how much history is kept of tasks that neither their definition nor their request decides on.
+    """
 
     store: Store
+    audit: Audit = Audit.TRANSITIONS
     _waits: Waits = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -85,7 +89,7 @@ class Client:
     ) -> Result[list[TaskHandle[R, E]], EnqueueRefusal]:
         """`enqueue_all` with its refusal as a value."""
         kept = list(requests)
-        drafts = verbs.drafts_of(kept)
+        drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
         answers = await self.store.transact(verbs.enqueue(drafts.unwrap()))
@@ -99,7 +103,7 @@ class Client:
         On SQLite an `apsw.Connection`, or with `?driver=sqlite3` a `sqlite3.Connection`, to the same file. Raises
         TypeError for another kind.
         """
-        return TransactionClient(self.store.over(connection), self._handle)
+        return TransactionClient(self.store.over(connection), self._handle, self.audit)
 
     async def get(self, id: TaskId) -> Result[TaskRecord, TaskNotFound]:
         """One task as it is stored."""
@@ -162,6 +166,7 @@ class TransactionClient:
 
     _session: Session
     _handle: Callable[[Enqueued, AnyTask], TaskHandle[Any, Any]]
+    _audit: Audit
 
     def enqueue(self, request: TaskRequest[M, X, R, E]) -> TaskHandle[R, E]:
         """Insert one task; raises `EnqueueRefused`."""
@@ -180,6 +185,6 @@ class TransactionClient:
     ) -> Result[list[TaskHandle[R, E]], EnqueueRefusal]:
         """Insert tasks, all or none, or say why not."""
         kept = list(requests)
-        return verbs.insert(self._session, kept).map(
+        return verbs.insert(self._session, kept, self._audit).map(
             lambda answers: [self._handle(a, r.task) for a, r in zip(answers, kept, strict=True)]
         )

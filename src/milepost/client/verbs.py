@@ -10,7 +10,7 @@ from returns.result import Failure, Result, Success
 
 from milepost.client.query import TaskPage, TaskQuery
 from milepost.lifecycle.draft import Draft
-from milepost.lifecycle.record import TaskId, TaskRecord
+from milepost.lifecycle.record import Audit, TaskId, TaskRecord
 from milepost.lifecycle.refusals import EnqueueRefusal, EnqueueRefused, KeyTaken, TaskNotFound
 from milepost.payload import PayloadRefused
 from milepost.stores import operations
@@ -25,11 +25,11 @@ Verb: TypeAlias = Callable[[Session], T]
 EnqueueAnswer: TypeAlias = Result[tuple[Enqueued, ...], KeyTaken]
 
 
-def drafts_of(requests: Iterable[AnyRequest]) -> Result[list[Draft], PayloadRefused]:
+def drafts_of(requests: Iterable[AnyRequest], audit: Audit) -> Result[list[Draft], PayloadRefused]:
     """Every request encoded, or the first refusal, with the request's place among them."""
     drafts: list[Draft] = []
     for index, request in enumerate(requests):
-        draft = request.draft()
+        draft = request.draft(audit)
         if not isinstance(draft, Success):
             refusal = draft.failure()
             return Failure(PayloadRefused(f"request {index} ({request.task.name}): {refusal.path}", refusal.reason))
@@ -42,9 +42,11 @@ def enqueue(drafts: Sequence[Draft]) -> Verb[EnqueueAnswer]:
     return partial(operations.enqueue, drafts=drafts)
 
 
-def insert(session: Session, requests: Sequence[AnyRequest]) -> Result[tuple[Enqueued, ...], EnqueueRefusal]:
+def insert(
+    session: Session, requests: Sequence[AnyRequest], audit: Audit
+) -> Result[tuple[Enqueued, ...], EnqueueRefusal]:
     """Encode and insert, all or none, in a transaction that is already open."""
-    drafts = drafts_of(requests)
+    drafts = drafts_of(requests, audit)
     if not isinstance(drafts, Success):
         return Failure(drafts.failure())
     return enqueue(drafts.unwrap())(session).alt(lambda refusal: refusal)

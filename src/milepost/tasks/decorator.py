@@ -89,7 +89,7 @@ def task(
     deadline_seconds: float | None = ...,
     queue: str = ...,
     priority: int = ...,
-    audit: Audit = ...,
+    audit: Audit | None = ...,
 ) -> BlockingDecorator: ...
 @overload
 def task(
@@ -103,7 +103,7 @@ def task(
     deadline_seconds: float | None = ...,
     queue: str = ...,
     priority: int = ...,
-    audit: Audit = ...,
+    audit: Audit | None = ...,
 ) -> CpuBoundDecorator: ...
 @overload
 def task(
@@ -116,7 +116,7 @@ def task(
     deadline_seconds: float | None = ...,
     queue: str = ...,
     priority: int = ...,
-    audit: Audit = ...,
+    audit: Audit | None = ...,
 ) -> TaskDecorator: ...
 def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a typed function a background task; works as `@task` and as `@task(...)`.
@@ -157,7 +157,7 @@ def _define(
     priority: int = 0,
     blocking: bool = False,
     cpu_bound: bool = False,
-    audit: Audit = Audit.TRANSITIONS,
+    audit: Audit | None = None,
 ) -> AnyTask:
     if not callable(function):
         raise TaskDefinitionError(

@@ -91,7 +91,7 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
     deadline_seconds: float | None = None
     queue: str = "default"
     priority: int = 0
-    audit: Audit = Audit.TRANSITIONS
+    audit: Audit | None = None
 
     def with_metadata(self, metadata: M_con) -> TaskRequest[M_con, X_inv, R_co, E_co]:
         """A request for this task; nothing happens before it is enqueued."""
@@ -110,10 +110,14 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
                     pass
                 case refused:
                     return Failure(refused.failure())
-        m = self.codec.metadata.decode(metadata)
+        codec = self.codec
+        try:
+            return Success((codec.metadata.read(metadata), codec.execution_metadata.read(execution_metadata)))
+        except Exception:  # user code may raise anything; what was wrong, and where, is found by decoding part by part
+            m = codec.metadata.decode(metadata)
+            x = codec.execution_metadata.decode(execution_metadata)
         if not isinstance(m, Success):
             return Failure(_in("metadata", m.failure()))
-        x = self.codec.execution_metadata.decode(execution_metadata)
         if not isinstance(x, Success):
             return Failure(_in("execution metadata", x.failure()))
         return Success((m.unwrap(), x.unwrap()))
@@ -249,8 +253,11 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
         """How much history is kept of this one."""
         return attrs.evolve(self, audit=audit)
 
-    def draft(self) -> Result[Draft, PayloadRefused]:
-        """The request, encoded and under a fresh id. Raises `TaskDefinitionError` when it lacks execution metadata."""
+    def draft(self, audit: Audit = Audit.TRANSITIONS) -> Result[Draft, PayloadRefused]:
+        """The request, encoded and under a fresh id; `audit` is for requests and tasks that ask for none of their own.
+
+        Raises `TaskDefinitionError` when it lacks execution metadata.
+        """
         task = self.task
         metadata = task.codec.metadata.encode(self.metadata)
         if not isinstance(metadata, Success):
@@ -270,7 +277,7 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
                 key=self.key,
                 on_conflict=self.on_conflict,
                 correlation=self.correlation,
-                audit=task.audit if self.audit is None else self.audit,
+                audit=self.audit or task.audit or audit,
                 start=self.start,
                 deadline_seconds=task.deadline_seconds,
             )
