@@ -18,7 +18,7 @@ step = @start=$$(date +%s); if said=$$($(2) 2>&1); \
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed  ## watch tasks run, fail, suspend and survive a crash; ARGS="..." is passed on
+demo: $(VENV)/.installed  ## index the standard library as durable tasks and kill the process in the middle; ARGS="..." is passed on
 	@$(BIN)/python -m milepost.demo $(ARGS)
 
 test: check  ## everything that guards the project

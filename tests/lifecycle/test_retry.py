@@ -110,3 +110,10 @@ def test_settings_out_of_range_are_refused_when_they_are_made() -> None:
     for factor in (0.5, float("nan")):
         with pytest.raises(ConfigurationError, match="factor"):
             Retry.exponential(1, SECOND, factor=factor)
+
+
+def test_a_schedule_that_raises_means_no_retry() -> None:
+    def schedule(retry: int) -> timedelta:
+        raise ZeroDivisionError(retry)
+
+    assert Retry.custom(3, schedule).delay(1) is None

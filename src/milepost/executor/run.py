@@ -235,7 +235,7 @@ class BlockingRunExecution:
     @property
     def stopping(self) -> Stopping | None:
         """Why the run is asked to stop."""
-        # Limits of time are told by trio's clock, which only its own thread may read; by token, no cancel comes between.
+        # Limits of time are told by trio's clock, which only its thread may read; by token, no cancel comes between.
         return trio.from_thread.run_sync(lambda: self._inner.stopping, trio_token=self._token)
 
     def wait_stopping(self) -> Stopping:

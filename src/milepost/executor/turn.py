@@ -60,7 +60,7 @@ class Demand:
 @final
 @frozen(kw_only=True)
 class TurnPlan:
-    """All that one turn is to do."""
+    """All that one turn is to do. It renews if told so, or if the store's clock has come to `renew_from`."""
 
     executor: str
     names: Mapping[str, int]
@@ -70,6 +70,7 @@ class TurnPlan:
     demand: Demand | None = None
     lease_seconds: float
     renew: bool = False
+    renew_from: datetime = EPOCH
     reconcile: frozenset[TaskId] | None = None
 
 

@@ -91,7 +91,7 @@ class Retry:
 
     @staticmethod
     def custom(times: int, schedule: Callable[[int], timedelta]) -> Retry:
-        """Your own pure function from the retry's number, from 1, to its delay."""
+        """Your own pure function from the retry's number, from 1, to its delay; if it raises, there is no retry."""
         return Retry(times, schedule)
 
     def when(self, predicate: Callable[[Any], bool]) -> Retry:
@@ -121,7 +121,10 @@ class Retry:
         """
         if failures > self.times:
             return None
-        delay = max(self.schedule(failures), timedelta(0))
+        try:
+            delay = max(self.schedule(failures), timedelta(0))
+        except Exception:  # a schedule of the user's: a failure that could never be stored would run for ever
+            return None
         if not self.jitter:
             return delay
         share = crc32(f"{seed}:{failures}".encode()) / 2**32

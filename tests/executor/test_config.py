@@ -1,0 +1,50 @@
+"""Settings are one frozen value, and a wrong one says which and why when it is built."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+import pytest
+
+from milepost import ConfigurationError, ExecutorConfig
+
+DURATIONS_ABOVE_ZERO = ("lease_seconds", "stall_seconds", "poll_seconds", "effect_seconds")
+DURATIONS_FROM_ZERO = ("drain_seconds", "cleanup_seconds")
+COUNTS = ("concurrency", "stalls_max")
+
+
+@pytest.mark.parametrize("name", [*DURATIONS_ABOVE_ZERO, *DURATIONS_FROM_ZERO])
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf])
+def test_a_duration_that_is_negative_or_not_a_number_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=rf"ExecutorConfig\.{name} must be"):
+        ExecutorConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", DURATIONS_ABOVE_ZERO)
+def test_a_duration_of_zero_is_refused_where_it_would_mean_never(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"ExecutorConfig\.{name} must be above 0, got 0"):
+        ExecutorConfig(**{name: 0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "8"])
+def test_a_count_is_a_whole_number_from_one(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=rf"ExecutorConfig\.{name} must be a whole number from 1, got"):
+        ExecutorConfig(**{name: value})
+
+
+def test_no_queue_at_all_is_refused_for_nothing_would_run() -> None:
+    with pytest.raises(ConfigurationError, match="nothing would run; leave it out to serve all"):
+        ExecutorConfig(queues={})
+
+
+def test_a_queue_without_a_slot_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"queues\['bulk'\] must be a whole number from 1, got 0"):
+        ExecutorConfig(queues={"default": 1, "bulk": 0})
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        ExecutorConfig().concurrency = 3  # type: ignore[misc]
