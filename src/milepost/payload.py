@@ -20,6 +20,7 @@ JsonText = NewType("JsonText", str)
 PAYLOAD_BYTES_MAX = 1 << 20
 PAYLOAD_DEPTH_MAX = 64
 _INTEGER_DIGITS_MAX = 4_000
+_MESSAGE_CHARACTERS_MAX = 500
 _INTEGER_BOUND = 10**_INTEGER_DIGITS_MAX
 
 _encoder = json.JSONEncoder(
@@ -47,14 +48,41 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+def _finite(text: str) -> float:
+    if math.isfinite(number := float(text)):
+        return number
+    raise ValueError("a number is larger than any float")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def parse_json_text(text: str) -> Any:
     """`from_json_text` for those who handle what it raises anyway: ValueError, TypeError, RecursionError."""
-    value, end = _decoder.raw_decode(text)
-    # Canonical text ends with its value; JSON of another hand may be followed, or led, by white space.
+    # Canonical text is its value and nothing else; JSON of another hand may be led, or followed, by white space.
+    try:
+        value, end = _decoder.raw_decode(text)
+    except json.JSONDecodeError:
+        return _decoder.decode(text)
     return value if end == len(text) else _decoder.decode(text)
+
+
+def legible(error: Exception) -> str:
+    """What `error` says, in a few words that every database holds, whatever user code or hostile data made it say."""
+    try:
+        text = str(error) or type(error).__name__
+    except Exception:
+        text = type(error).__name__
+    return storable_text(text[:_MESSAGE_CHARACTERS_MAX])
+
+
+def storable_text(text: str) -> str:
+    """Without what no database can hold: NUL, and halves of surrogate pairs.
+
+    >>> storable_text("a\0b\ud800")
+    'a\\\\0b\\\\ud800'
+    """
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 @final

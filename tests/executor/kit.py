@@ -26,7 +26,7 @@ from milepost import (
 )
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.transition import Policy, Transition, transition
-from milepost.stores.protocol import Hint, Session, Watch
+from milepost.stores.protocol import Hint, Lease, Session, Watch
 from milepost.telemetry import AttemptEnded, Observation
 
 T = TypeVar("T")
@@ -116,6 +116,12 @@ async def change(store: Store, id: TaskId, event: Event) -> TaskRecord:
         return decided.after
 
     return await store.transact(written)
+
+
+def announce(session: Session, executor: str, lease: timedelta = timedelta(hours=1)) -> None:
+    """Let there be another executor, with a lease that runs out after `lease`."""
+    now = session.now()
+    session.open_lease(Lease(executor, "elsewhere", 1, now, now, now + lease))
 
 
 async def sql(store: Store, text: str, *parameters: object) -> list[tuple[Any, ...]]:

@@ -139,6 +139,7 @@ async def test_the_first_reason_stands(store: Store) -> None:
         started.set()
         with trio.CancelScope(shield=True):
             await finish.wait()
+            await execution.wait_stopping()
         await trio.lowlevel.checkpoint()
         return Success.with_result(1)
 

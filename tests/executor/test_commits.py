@@ -43,6 +43,7 @@ from tests.executor.kit import (
     AnyTask,
     Recorder,
     abandoned_executor,
+    announce,
     change,
     enqueue,
     kinds_of,
@@ -348,6 +349,7 @@ async def test_a_run_whose_claim_was_taken_over_writes_nothing_and_learns_it_at_
         open_executor(sqlite, [slow], config=quick(), observer=recorder) as executor,
     ):
         await started.wait()
+        await other.transact(lambda session: announce(session, "somebody else"))
         await change(other, id, events.Claimed("somebody else", "a new token"))
         taken_over.set()
         await until(lambda: executor.statistics().running == 0)

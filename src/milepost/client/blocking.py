@@ -25,6 +25,7 @@ from milepost.lifecycle.refusals import (
     RequeueRefused,
     TaskNotFound,
 )
+from milepost.payload import storable_text
 from milepost.results import Outcome
 from milepost.stores import operations
 from milepost.stores.open import connect_store
@@ -164,7 +165,7 @@ class BlockingClient:
 
     def cancel(self, id: TaskId, *, reason: str = "") -> Result[CancelAccepted, CancelRefused]:
         """End a task, or ask a running one to stop; as `Client.cancel`."""
-        return self.store.transact_blocking(partial(operations.cancel, id=id, reason=reason))
+        return self.store.transact_blocking(partial(operations.cancel, id=id, reason=storable_text(reason)))
 
     def requeue(self, id: TaskId, *, from_start: bool = False) -> Result[TaskRecord, RequeueRefused]:
         """Run a final or quarantined task again; as `Client.requeue`."""

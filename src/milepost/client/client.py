@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Generic, TypeVar, cast, final, overload
 
-import trio
 from attrs import field, frozen
 from returns.result import Failure, Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -24,6 +23,7 @@ from milepost.lifecycle.refusals import (
     RequeueRefused,
     TaskNotFound,
 )
+from milepost.payload import storable_text
 from milepost.results import Outcome
 from milepost.stores import operations
 from milepost.stores.operations import Enqueued
@@ -134,15 +134,13 @@ class Client:
         """
         id = target.id if isinstance(target, TaskHandle) else target
         seconds = float("inf") if timeout_seconds is None else timeout_seconds
-        with trio.move_on_after(seconds):
-            record = await self._waits.until_ended(id)
-            found = target.outcome(record) if isinstance(target, TaskHandle) else outcome_of(record, None)
-            return cast("Outcome[Any, Any]", found)
-        raise TimeoutError(f"the task {id} has not ended within {timeout_seconds} seconds")
+        record = await self._waits.until_ended(id, seconds)
+        found = target.outcome(record) if isinstance(target, TaskHandle) else outcome_of(record, None)
+        return cast("Outcome[Any, Any]", found)
 
     async def cancel(self, id: TaskId, *, reason: str = "") -> Result[CancelAccepted, CancelRefused]:
         """End a waiting, suspended or quarantined task now; ask a running one to stop, on whatever machine it runs."""
-        return await self.store.transact(partial(operations.cancel, id=id, reason=reason))
+        return await self.store.transact(partial(operations.cancel, id=id, reason=storable_text(reason)))
 
     async def requeue(self, id: TaskId, *, from_start: bool = False) -> Result[TaskRecord, RequeueRefused]:
         """Run a final or quarantined task again: from its last commit, same idempotency key, or from the start."""

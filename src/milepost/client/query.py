@@ -7,17 +7,16 @@ from typing import Any, Generic, Self, TypeVar, final
 
 import attrs
 from attrs import field, frozen
-from cattrs import Converter
 from returns.result import Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from milepost.codec import TypeCodec
-from milepost.codec.converters import make_converter
+from milepost.codec import CodecFactory, TypeCodec
 from milepost.codec.scalars import is_exactly
+from milepost.codec.usable import PRIMITIVES
 from milepost.errors import ConfigurationError
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.states import LIVE_STATES, TaskState
-from milepost.payload import JsonText, PayloadRefused, to_json_text
+from milepost.payload import JsonText, PayloadRefused, from_json_text, to_json_text
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.tasks import Task
 
@@ -127,22 +126,28 @@ class TaskQuery(Generic[X_inv]):
 
 
 def _parts(value: object, fields: dict[str, object], codec: TypeCodec[Any] | None) -> tuple[JsonText, ...]:
-    converter = make_converter()
+    factory = CodecFactory()
     parts: list[JsonText] = []
     if value is not None:
-        encoded = codec.encode(value) if codec is not None else to_json_text(_plain(value, converter))
+        encoded = codec.encode(value) if codec is not None else to_json_text(_plain(value, factory))
         parts.append(_or_raise(encoded))
     if fields:
-        parts.append(_or_raise(to_json_text({name: _plain(item, converter) for name, item in fields.items()})))
+        parts.append(_or_raise(to_json_text({name: _plain(item, factory) for name, item in fields.items()})))
     return tuple(parts)
 
 
-def _plain(value: Any, converter: Converter) -> Any:
+def _plain(value: Any, factory: CodecFactory) -> Any:
     if is_exactly(value, dict):
-        return {str(key): _plain(item, converter) for key, item in value.items()}
-    if is_exactly(value, list, tuple):
-        return [_plain(item, converter) for item in value]
-    return converter.unstructure(value, type(value))
+        return {str(_plain(key, factory)): _plain(item, factory) for key, item in value.items()}
+    if is_exactly(value, list, tuple, set, frozenset):
+        return [_plain(item, factory) for item in value]
+    if value is None or is_exactly(value, *PRIMITIVES):
+        return value
+    try:
+        codec = factory.codec(type(value))
+    except TypeError as error:
+        raise ConfigurationError(f"a query cannot look for this value: {error}") from None
+    return from_json_text(_or_raise(codec.encode(value))).unwrap()
 
 
 def _or_raise(encoded: Result[JsonText, PayloadRefused]) -> JsonText:
@@ -153,6 +158,6 @@ def _or_raise(encoded: Result[JsonText, PayloadRefused]) -> JsonText:
 
 
 def _aware(moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
+    if moment is not None and moment.utcoffset() is None:
         raise ConfigurationError(f"a query needs aware datetimes, {moment!r} has no time zone")
     return moment

@@ -29,17 +29,25 @@ class Waits:
         self._changed = trio.Event()
         self._led = False
 
-    async def until_ended(self, id: TaskId) -> TaskRecord:
-        """The record of the task once it has ended; raises `TaskGone` when there is no such task (any more)."""
+    async def until_ended(self, id: TaskId, seconds: float) -> TaskRecord:
+        """The record of the task once it has ended.
+
+        Raises `TaskGone` when there is no such task (any more), and `TimeoutError` after `seconds`: after one look in
+        any case, so that zero seconds ask whether it has ended.
+        """
+        give_up_at = trio.current_time() + max(0.0, seconds)
         # Wanted first, looked for second: an end between the two is then seen by the leader.
         self._wanted[id] += 1
         try:
             self._keep(await self._store.read(lambda session: _ended(session, (id,))))
-            while id not in self._ended:
-                if self._led:
-                    await self._changed.wait()
-                else:
-                    await self._lead(id)
+            with trio.move_on_at(give_up_at):
+                while id not in self._ended:
+                    if self._led:
+                        await self._changed.wait()
+                    else:
+                        await self._lead(id)
+            if id not in self._ended:
+                raise TimeoutError(f"the task {id} has not ended within {seconds} seconds")
             record = self._ended[id]
         finally:
             self._wanted[id] -= 1
@@ -67,8 +75,10 @@ class Waits:
             self._tell()
 
     def _keep(self, ended: dict[TaskId, TaskRecord | None]) -> None:
-        if ended:
-            self._ended.update(ended)
+        # Who waited may have left while the store was read; what nobody takes away would be told to the next one.
+        wanted = {id: record for id, record in ended.items() if id in self._wanted}
+        if wanted:
+            self._ended.update(wanted)
             self._tell()
 
     def _tell(self) -> None:

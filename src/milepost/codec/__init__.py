@@ -13,7 +13,7 @@ from attrs import frozen
 from cattrs import Converter
 from returns.result import Failure, Result, Success
 
-from milepost.codec.converters import make_converter
+from milepost.codec.converters import make_converter, prepare
 from milepost.codec.faults import locate_decoding, locate_encoding
 from milepost.codec.usable import problem_with
 from milepost.payload import (
@@ -85,4 +85,5 @@ class CodecFactory:
         problem = problem_with(type)
         if problem is not None:
             raise TypeError(problem)
+        prepare(self.converter, type)
         return TypeCodec(type, self.converter)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
-from enum import Enum
-from typing import Any, Literal, Never, cast, get_args, get_origin
+from enum import Enum, Flag
+from typing import Any, Literal, Never, NotRequired, Required, cast, get_args, get_origin, get_type_hints
 
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
@@ -23,6 +23,7 @@ from milepost.codec.scalars import (
     is_exactly,
     json_value,
     not_a,
+    shown,
     to_float,
 )
 from milepost.codec.usable import (
@@ -32,10 +33,15 @@ from milepost.codec.usable import (
     SETS,
     TUPLES,
     NoneType,
+    fields_of,
+    is_alias,
     is_class,
+    is_dictionary,
     is_enum,
     is_json,
     is_union,
+    members_of,
+    parts_of,
     runtime_class,
     unwrapped,
 )
@@ -54,6 +60,14 @@ def make_converter() -> Converter:
         converter.register_unstructure_hook_factory(predicate, encoder)
         converter.register_structure_hook_factory(predicate, decoder)
     return converter
+
+
+def prepare(converter: Converter, type_: Any) -> None:
+    """Teach `converter` the enums in `type_`: the hooks of int and str would be taken for an IntEnum and a StrEnum."""
+    for part in parts_of(type_):
+        if is_enum(part):
+            converter.register_unstructure_hook(part, _enum_encoder(part, converter))
+            converter.register_structure_hook(part, _enum_decoder(part, converter))
 
 
 def encoder_of(converter: Converter, type_: Any) -> Encode:
@@ -97,6 +111,45 @@ def _class_decoder(type_: Any, converter: Converter) -> Decode:
     return decode
 
 
+def _dictionary_fields(type_: Any) -> tuple[dict[str, Any], frozenset[str], str]:
+    origin = get_origin(type_) or type_
+    marked = {key: get_origin(hint) for key, hint in get_type_hints(origin, include_extras=True).items()}
+    # `__required_keys__` knows nothing of what is written in annotations that are text.
+    required = (key for key, mark in marked.items() if mark is Required or key in origin.__required_keys__)
+    return fields_of(type_), frozenset(key for key in required if marked[key] is not NotRequired), origin.__qualname__
+
+
+def _check_keys(found: Any, fields: Mapping[str, Any], required: frozenset[str], name: str) -> None:
+    if not required <= found.keys():
+        raise KeyError(min(required - found.keys()))
+    if not found.keys() <= fields.keys():
+        raise WrongValue(f"has keys that {name} does not know: {', '.join(sorted(map(str, found - fields.keys())))}")
+
+
+def _dictionary_encoder(type_: Any, converter: Converter) -> Encode:
+    fields, required, name = _dictionary_fields(type_)
+
+    def encode(value: Any) -> Any:
+        if not is_exactly(value, dict):
+            raise not_a(f"dict with the keys of {name}", value)
+        _check_keys(value, fields, required, name)
+        return {key: converter.unstructure(item, fields[key]) for key, item in value.items()}
+
+    return encode
+
+
+def _dictionary_decoder(type_: Any, converter: Converter) -> Decode:
+    fields, required, name = _dictionary_fields(type_)
+
+    def decode(value: Any, _: Any) -> Any:
+        if not is_exactly(value, dict):
+            raise not_a(f"object with the keys of {name}", value)
+        _check_keys(value, fields, required, name)
+        return {key: converter.structure(item, fields[key]) for key, item in value.items()}
+
+    return decode
+
+
 def _enum_encoder(type_: Any, converter: Converter) -> Encode:
     def encode(value: Any) -> Any:
         if type(value) is type_:
@@ -112,8 +165,10 @@ def _enum_decoder(type_: Any, converter: Converter) -> Decode:
 
     def decode(value: Any, _: Any) -> Any:
         found = members.get((type(value), value)) if is_exactly(value, str, int) else None
+        if found is None and issubclass(type_, Flag) and is_exactly(value, int):
+            return type_(value)  # several flags together are no member of their own
         if found is None:
-            raise WrongValue(f"{value!r} is not a value of {type_.__qualname__}")
+            raise WrongValue(f"{shown(value)} is not a value of {type_.__qualname__}")
         return found
 
     return decode
@@ -125,7 +180,7 @@ def _literal_encoder(type_: Any, converter: Converter) -> Encode:
     def encode(value: Any) -> Any:
         if is_exactly(value, str, int, bool) and (type(value), value) in allowed:
             return value
-        raise WrongValue(f"{value!r} is not one of {get_args(type_)}")
+        raise WrongValue(f"{shown(value)} is not one of {get_args(type_)}")
 
     return encode
 
@@ -141,10 +196,9 @@ def _item_type(type_: Any) -> Any:
 
 def _list_encoder(type_: Any, converter: Converter) -> Encode:
     item = encoder_of(converter, _item_type(type_))
-    accepted = (list,) if (get_origin(type_) or type_) is list else (list, tuple)
 
     def encode(value: Any) -> Any:
-        if is_exactly(value, *accepted):
+        if is_exactly(value, list):  # for a Sequence too: a tuple would come back as a list
             return [item(each) for each in value]
         raise not_a("list", value)
 
@@ -165,12 +219,10 @@ def _list_decoder(type_: Any, converter: Converter) -> Decode:
 
 def _tuple_types(type_: Any, length: int) -> Sequence[Any]:
     arguments = get_args(type_)
-    if not arguments:
+    if not hasattr(type_, "__args__"):  # which tells tuple from tuple[()]
         return (Any,) * length
     if len(arguments) == 2 and arguments[1] is ...:
         return (arguments[0],) * length
-    if arguments == ((),):
-        arguments = ()
     if len(arguments) != length:
         raise WrongValue(f"expected {len(arguments)} items, got {length}")
     return arguments
@@ -248,14 +300,21 @@ def _mapping_decoder(type_: Any, converter: Converter) -> Decode:
         if not is_exactly(value, dict):
             raise not_a("object", value)
         pairs = value.items()
-        return {converter.structure(int(k) if numeric else k, key_type): item(v, value_type) for k, v in pairs}
+        return {converter.structure(_integer(k) if numeric else k, key_type): item(v, value_type) for k, v in pairs}
 
     return decode
 
 
+def _integer(key: str) -> int:
+    # Two spellings of one number would become one key, and one of the two values would be lost.
+    if str(number := int(key)) == key:
+        return number
+    raise WrongValue(f"the key {shown(key)} is not an integer")
+
+
 def _split(type_: Any) -> tuple[dict[type, Any], dict[str, Any]]:
     """A union's members: those that JSON tells apart, by class, and those that need a tag, by tag."""
-    members = {runtime_class(member): member for member in get_args(type_)}
+    members = {runtime_class(member): member for member in members_of(type_)}
     others = [cls for cls in members if cls not in (NoneType, *PRIMITIVES, list)]
     if len(members) - (NoneType in members) == 1 or others == [dict]:
         return members, {}
@@ -270,7 +329,9 @@ def _union_encoder(type_: Any, converter: Converter) -> Encode:
     hooks = {cls: encoder_of(converter, member) for cls, member in plain.items()}
     if float in hooks:
         hooks.setdefault(int, hooks[float])
-    tags = {runtime_class(member): (tag, member) for tag, member in tagged.items()}
+    tags: dict[type, tuple[str, Any]] = {runtime_class(member): (tag, member) for tag, member in tagged.items()}
+    if frozenset in tags:
+        tags.setdefault(set, tags[frozenset])
 
     def encode(value: Any) -> Any:
         hook = hooks.get(value.__class__)
@@ -302,9 +363,13 @@ def _union_decoder(type_: Any, converter: Converter) -> Decode:
         if is_exactly(value, int) and float in plain:
             return to_float(value)
         tag, rest = _untagged(value, type_)
-        if tag not in tagged:
-            raise WrongValue(f"the type {tag!r} is none of {sorted(tagged)}")
-        return converter.structure(rest if is_class(tagged[tag]) else rest[VALUE], tagged[tag])
+        if not is_exactly(tag, str) or tag not in tagged:
+            raise WrongValue(f"the type {shown(tag)} is none of {sorted(tagged)}")
+        if is_class(tagged[tag]):
+            return converter.structure(rest, tagged[tag])
+        if rest.keys() != {VALUE}:
+            raise WrongValue(f"a {tag} is written with {TAG} and {VALUE}, got {shown(sorted(rest))}")
+        return converter.structure(rest[VALUE], tagged[tag])
 
     return decode
 
@@ -314,6 +379,14 @@ def _untagged(value: Any, union: Any) -> tuple[Any, dict[str, Any]]:
         raise not_a(f"one of {union}", value)
     fields = dict(value)
     return fields.pop(TAG), fields
+
+
+def _alias_encoder(type_: Any, converter: Converter) -> Encode:
+    return lambda value: converter.unstructure(value, type_.__value__)  # looked up late: an alias may be in itself
+
+
+def _alias_decoder(type_: Any, converter: Converter) -> Decode:
+    return lambda value, _: converter.structure(value, type_.__value__)
 
 
 def _never_encoder(type_: Any, converter: Converter) -> Encode:
@@ -343,6 +416,8 @@ def _origin_in(origins: tuple[Any, ...]) -> Callable[[Any], bool]:
 # Registered in this order; cattrs asks the last registered first.
 _FACTORIES: tuple[tuple[Callable[[Any], bool], Any, Any], ...] = (
     (is_class, _class_encoder, _class_decoder),
+    (is_dictionary, _dictionary_encoder, _dictionary_decoder),
+    (is_alias, _alias_encoder, _alias_decoder),
     (is_enum, _enum_encoder, _enum_decoder),
     (lambda type_: get_origin(type_) is Literal, _literal_encoder, _literal_decoder),
     (_origin_in(LISTS), _list_encoder, _list_decoder),

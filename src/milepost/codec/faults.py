@@ -6,6 +6,7 @@ Walks value and type together and goes down to the first part that fails by itse
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from typing import Any, TypeAlias, cast, get_args, get_origin
 
 from cattrs import Converter
@@ -13,10 +14,25 @@ from cattrs.errors import ForbiddenExtraKeysError
 
 from milepost.codec.converters import TAG, VALUE
 from milepost.codec.scalars import is_a
-from milepost.codec.usable import LISTS, MAPPINGS, SETS, TUPLES, fields_of, is_class, is_union, runtime_class, unwrapped
-from milepost.payload import PayloadRefused
+from milepost.codec.usable import (
+    LISTS,
+    MAPPINGS,
+    SETS,
+    TUPLES,
+    NoneType,
+    fields_of,
+    is_class,
+    is_dictionary,
+    is_json,
+    is_union,
+    members_of,
+    runtime_class,
+    unwrapped,
+)
+from milepost.payload import PAYLOAD_DEPTH_MAX, PayloadRefused, legible, storable_text
 
 _Part: TypeAlias = tuple[str, Any, Any]
+_NAMES_CHARACTERS_MAX = 200
 
 
 def locate_encoding(converter: Converter, value: object, type_: Any) -> PayloadRefused:
@@ -32,29 +48,42 @@ def locate_decoding(converter: Converter, plain: object, type_: Any) -> PayloadR
 def _locate(
     convert: Callable[[Any, Any], object], parts: Callable[[Any, Any], Iterator[_Part]], value: Any, type_: Any
 ) -> PayloadRefused:
-    path, reason = "$", "is not a value of its type"
+    path, depth, reason = "$", 0, "is not a value of its type"
     searching = True
     while searching:
+        if depth > PAYLOAD_DEPTH_MAX:  # it may go on for ever, or for longer than anybody wants to wait
+            reason = f"nested deeper than {PAYLOAD_DEPTH_MAX} levels"
+            break
         reason = _why(convert, value, type_) or reason
         searching = False
-        for step, part, part_type in parts(value, unwrapped(type_)):
+        for step, part, part_type in _sound(parts(value, unwrapped(type_))):
             if _why(convert, part, part_type) is not None:
                 path, value, type_, searching = path + step, part, part_type, True
+                depth += bool(step)
                 break
-    return PayloadRefused(path, reason)
+    return PayloadRefused(storable_text(path), reason)
+
+
+def _sound(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """The parts up to the first that cannot even be looked at: properties and mappings of users may raise anything."""
+    try:
+        yield from parts
+    except Exception:
+        return
 
 
 def _why(convert: Callable[[Any, Any], object], value: Any, type_: Any) -> str | None:
     try:
         convert(value, type_)
     except ForbiddenExtraKeysError as error:
-        return f"has fields that {error.cl.__name__} does not know: {', '.join(sorted(error.extra_fields))}"
+        unknown = storable_text(", ".join(sorted(error.extra_fields))[:_NAMES_CHARACTERS_MAX])
+        return f"has fields that {error.cl.__name__} does not know: {unknown}"
     except KeyError as error:
-        return f"lacks the field {error.args[0]!r}"
+        return f"lacks the field {legible(error)}"
     except RecursionError:
         return "nested too deep"
     except Exception as error:
-        return f"{error}" or type(error).__name__
+        return legible(error)
     return None
 
 
@@ -63,6 +92,8 @@ def _value_parts(value: Any, type_: Any) -> Iterator[_Part]:
         yield from (("", value, member) for member in _members(type_) if runtime_class(member) is type(value))
     elif is_class(type_) and type(value) is (get_origin(type_) or type_):
         yield from ((f".{name}", getattr(value, name), t) for name, t in fields_of(type_).items())
+    elif is_dictionary(type_):
+        yield from _named_parts(value, type_)
     else:
         yield from _container_parts(value, type_)
 
@@ -70,11 +101,16 @@ def _value_parts(value: Any, type_: Any) -> Iterator[_Part]:
 def _plain_parts(value: Any, type_: Any) -> Iterator[_Part]:
     if is_union(type_):
         yield from _tagged_parts(value, type_)
-    elif is_class(type_) and isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        yield from ((f".{name}", fields[name], t) for name, t in fields_of(type_).items() if name in fields)
+    elif is_class(type_) or is_dictionary(type_):
+        yield from _named_parts(value, type_)
     else:
         yield from _container_parts(value, type_)
+
+
+def _named_parts(value: Any, type_: Any) -> Iterator[_Part]:
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        yield from ((f".{name}", fields[name], t) for name, t in fields_of(type_).items() if name in fields)
 
 
 def _tagged_parts(value: Any, type_: Any) -> Iterator[_Part]:
@@ -91,9 +127,11 @@ def _tagged_parts(value: Any, type_: Any) -> Iterator[_Part]:
 
 def _container_parts(value: Any, type_: Any) -> Iterator[_Part]:
     origin, arguments = get_origin(type_) or type_, get_args(type_)
+    if is_json(type_):
+        origin = type(value)
     if origin in MAPPINGS and is_a(value, Mapping):
         of = arguments[1] if arguments else Any
-        yield from ((f".{key}", item, of) for key, item in value.items())
+        yield from ((f".{key.value if is_a(key, Enum) else key}", item, of) for key, item in value.items())
     elif isinstance(value, list | tuple | set | frozenset) and origin in LISTS + TUPLES + SETS:
         items = list(cast("list[Any]", value))
         same = len(arguments) < 2 or arguments[1] is ...
@@ -102,4 +140,4 @@ def _container_parts(value: Any, type_: Any) -> Iterator[_Part]:
 
 
 def _members(type_: Any) -> list[Any]:
-    return [member for member in get_args(type_) if member not in (None, type(None))]
+    return [member for member in members_of(type_) if member not in (None, NoneType)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -36,10 +36,11 @@ class WrongValue(ValueError):
 
 def not_a(expected: str, value: object) -> WrongValue:
     """What to raise for a value that is not what was expected."""
-    return WrongValue(f"expected {expected}, got {type(value).__name__} {_short(value)}")
+    return WrongValue(f"expected {expected}, got {type(value).__name__} {shown(value)}")
 
 
-def _short(value: object) -> str:
+def shown(value: object) -> str:
+    """A few characters of `value`, for a message."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -54,8 +55,10 @@ def _exactly(type_: type) -> tuple[Encode, Decode]:
 
 
 def to_float(value: Any) -> float:
-    """A float, or an integer as one; a bool is neither."""
-    if type(value) is float or type(value) is int:
+    """A float, or an integer as one that is equal; a bool is neither."""
+    if type(value) is float:
+        return value
+    if type(value) is int and float(value) == value:
         return float(value)
     raise not_a("float", value)
 
@@ -80,10 +83,23 @@ def _aware(moment: datetime) -> datetime:
     return moment
 
 
-def _decimal_text(value: Decimal) -> str:
+def _located(clock: time) -> time:
+    if clock.tzinfo is not None and clock.utcoffset() is None:
+        raise WrongValue(f"{clock!r} has a time zone without a fixed offset, which only a datetime can have")
+    return clock
+
+
+def _finite(value: Decimal) -> Decimal:
     if not value.is_finite():
         raise WrongValue(f"the Decimal {value} is not a number")
-    return str(value)
+    return value
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return _finite(Decimal(text))
+    except InvalidOperation:  # it says nothing that a person could read
+        raise WrongValue(f"{shown(text)} is not the text of a Decimal") from None
 
 
 def _encode_timedelta(value: Any) -> int:
@@ -121,8 +137,8 @@ SCALAR_HOOKS: Mapping[Any, tuple[Encode, Decode]] = {
     bytes: _through_text(bytes, lambda b: b64encode(b).decode(), lambda t: b64decode(t, validate=True)),
     datetime: _through_text(datetime, lambda d: _aware(d).isoformat(), lambda t: _aware(datetime.fromisoformat(t))),
     date: _through_text(date, date.isoformat, date.fromisoformat),
-    time: _through_text(time, time.isoformat, time.fromisoformat),
+    time: _through_text(time, lambda t: _located(t).isoformat(), time.fromisoformat),
     timedelta: (_encode_timedelta, _decode_timedelta),
     UUID: _through_text(UUID, str, UUID),
-    Decimal: _through_text(Decimal, _decimal_text, Decimal),
+    Decimal: _through_text(Decimal, lambda d: str(_finite(d)), _decimal),
 }

@@ -35,36 +35,47 @@ class Commits:
 
     async def commit(self, run: Run, execution_metadata: JsonText) -> None:
         """Return once the execution metadata is durable."""
-        async with run.lock:
+        await run.begin_commit()
+        try:
             await self._turns.outbox.put_and_wait(Parcel(run, events.Committed(execution_metadata)))
+        finally:
+            run.end_commit()
 
     async def commit_with(
         self, run: Run, effect: Callable[[Transaction], tuple[Result[T, E], JsonText | None]]
     ) -> Result[T, E]:
         """Run the effect and commit in one transaction of its own."""
+        await run.begin_commit()
+        try:
+            return await self._commit_with(run, effect)
+        finally:
+            run.end_commit()
+
+    async def _commit_with(
+        self, run: Run, effect: Callable[[Transaction], tuple[Result[T, E], JsonText | None]]
+    ) -> Result[T, E]:
         turns = self._turns
-        async with run.lock:
-            together = _Together(run.record, effect, turns.policy_of(run.task), turns.standing.renew)
-            while True:
-                sent_at = time.monotonic()
-                try:
-                    answer, after = await self._store.transact(
-                        together, alone=True, within_seconds=turns.config.effect_seconds
-                    )
-                except _RolledBack as rolled_back:
-                    return cast("Result[T, E]", rolled_back.answer)
-                except EffectRaised as raised:
-                    raise raised.error from None
-                except ClaimLost:
-                    turns.lose(run)
-                    raise
-                except StoreError as error:
-                    # The store is away: the run is kept as long as the lease rule keeps it, and the same tried again.
-                    await turns.back_off(error)
-                    continue
-                turns.answered(sent_at)
-                turns.committed(run, after)
-                return answer
+        together = _Together(run.record, effect, turns.policy_of(run.task), turns.standing.renew)
+        while True:
+            sent_at = time.monotonic()
+            try:
+                answer, after = await self._store.transact(
+                    together, alone=True, within_seconds=turns.config.effect_seconds
+                )
+            except _RolledBack as rolled_back:
+                return cast("Result[T, E]", rolled_back.answer)
+            except EffectRaised as raised:
+                raise raised.error from None
+            except ClaimLost:
+                turns.lose(run)
+                raise
+            except StoreError as error:
+                # The store is away: the run is kept as long as the lease rule keeps it, and the same tried again.
+                await turns.back_off(error)
+                continue
+            turns.answered(sent_at)
+            turns.committed(run, after)
+            return answer
 
     def report(self, run: Run, fraction: float, note: str) -> None:
         """Keep human progress for the next turn; the newest of a run replaces the one before."""

@@ -51,12 +51,19 @@ class Run:
         """The task's id."""
         return self.record.id
 
-    @property
-    def lock(self) -> trio.Lock:
-        """Held by whoever commits, so that commits are ordered however many children the function has."""
+    async def begin_commit(self) -> None:
+        """Wait until no child of the function is committing, so that commits are ordered; then `end_commit` is owed."""
         if self._lock is None:
             self._lock = trio.Lock()
-        return self._lock
+        try:
+            self._lock.acquire_nowait()  # plain `acquire` gives way to the whole program first, as a commit does anyway
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    def end_commit(self) -> None:
+        """Let the next child commit."""
+        if self._lock is not None:
+            self._lock.release()
 
     @property
     def stopping(self) -> Stopping | None:

@@ -13,6 +13,7 @@ from typing import final
 
 from attrs import frozen
 
+from milepost.clock import EPOCH
 from milepost.effects import Statement
 from milepost.errors import ClaimLost
 from milepost.lifecycle import events
@@ -85,6 +86,7 @@ class TurnReceipt:
     cancel_requests: Sequence[Held] = ()
     held: Sequence[Held] | None = None
     queues: Sequence[str] = ()
+    renewed: bool = False
     lease_alive: bool = True
     next_due: datetime | None = None
     now: datetime
@@ -93,8 +95,10 @@ class TurnReceipt:
 def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
     """Carry out `plan` in the session's transaction."""
     now = session.now()
-    # Renew before claiming: an executor that is late would otherwise count as dead and steal from itself.
-    alive = not plan.renew or renew(session, plan.executor, plan.lease_seconds, now=now)
+    # Renew before claiming: an executor that is late would otherwise count as dead and steal from itself. After a sleep
+    # of the machine the store's clock alone knows that it is late.
+    renewing = plan.renew or now >= plan.renew_from
+    alive = not renewing or renew(session, plan.executor, plan.lease_seconds, now=now)
     written = deliver(session, plan.deliveries, now=now)
     if plan.reports:
         session.report(plan.reports)
@@ -109,6 +113,7 @@ def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
         cancel_requests=session.cancel_requests(plan.executor),
         held=held,
         queues=queues,
+        renewed=renewing,
         next_due=session.next_due(plan.names, queues) if plan.demand and not claimed else None,
         now=now,
     )

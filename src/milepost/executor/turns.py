@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import final
 
@@ -18,6 +18,7 @@ import attrs
 import outcome
 import trio
 
+from milepost.clock import EPOCH
 from milepost.crash import Crash
 from milepost.errors import ClaimLost, StoreError
 from milepost.executor.config import ExecutorConfig
@@ -81,6 +82,7 @@ class Turns:
         self._next_due = math.inf
         self._claim_after = -math.inf
         self._reconciled_at = -math.inf
+        self._renew_from = EPOCH
         self.use(config)
 
     def use(self, config: ExecutorConfig) -> None:
@@ -239,6 +241,7 @@ class Turns:
             demand=self._demand(),
             lease_seconds=self.config.lease_seconds,
             renew=reconcile or self.standing.keeper.age_seconds > self.config.lease_seconds / 10,
+            renew_from=self._renew_from,
             reconcile=frozenset(self.workload.runs) if reconcile else None,
         )
 
@@ -272,8 +275,9 @@ class Turns:
         if not receipt.lease_alive:
             self.standing.notice_loss()
             return
-        if plan.renew:
+        if receipt.renewed:
             self.standing.keeper.renewed(sent_at)
+            self._renew_from = receipt.now + timedelta(seconds=self.config.lease_seconds / 2)
         if receipt.held is not None:
             self._compare(plan, receipt.held)
         for held in receipt.cancel_requests:
@@ -288,7 +292,9 @@ class Turns:
             self._look = bool(receipt.claimed or receipt.ended)
             if receipt.next_due is not None:
                 self._fall_due(receipt.next_due, receipt.now)
-        if receipt.claimed:
+        if any(self.workload.is_running(record.id) for record in receipt.claimed):
+            self.standing.notice_loss()  # only an executor whose lease is gone can take over from itself
+        elif receipt.claimed:
             self.claimed += len(receipt.claimed)
             self._begin(self.workload.take(receipt.claimed, now=receipt.now))
 

@@ -58,9 +58,6 @@ class Workload:
             run = Run(record, task, start, *_limits(record, task, start, now))
             if self._stopping is not None:
                 run.stop(self._stopping)
-            before = self.runs.get(record.id)
-            if before is not None:  # our lease was gone, so we took over from ourselves
-                self.lose(before)
             self.runs[record.id] = run
             self.busy[record.queue] += 1
             self.active += 1
@@ -107,6 +104,11 @@ class Workload:
         self.forget(run)
         self.discarded += 1
         self._tell(RunDiscarded(run.id, run.record.name, run.record.fence))
+
+    def is_running(self, id: TaskId) -> bool:
+        """Whether a run of the task is in progress and has not handed in its end."""
+        run = self.runs.get(id)
+        return run is not None and not run.ending
 
     def lose_all(self) -> None:
         """Every claim is gone."""

@@ -210,7 +210,9 @@ def _default_name(function: Callable[..., Any]) -> str:
 def _check_versions(version: int, upgrades: Mapping[int, Upgrade]) -> None:
     if type(version) is not int or not 1 <= version < 2**31:
         raise TaskDefinitionError(f"version is an integer from 1, got {version!r}")
-    if upgrades and sorted(upgrades) != list(range(min(upgrades), version)):
+    if any(type(step) is not int or not callable(upgrade) for step, upgrade in upgrades.items()):
+        raise TaskDefinitionError(f"upgrades are functions by the version that they start from, got {dict(upgrades)!r}")
+    if upgrades and (min(upgrades) < 1 or sorted(upgrades) != list(range(min(upgrades), version))):
         raise TaskDefinitionError(
             f"upgrades must lead without a gap to version {version}, one function for each version before it; "
             f"got upgrades from {sorted(upgrades)}"
@@ -218,6 +220,6 @@ def _check_versions(version: int, upgrades: Mapping[int, Upgrade]) -> None:
 
 
 def _checked_seconds(seconds: float | None, what: str) -> float | None:
-    if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
+    if seconds is not None and not (type(seconds) in (int, float) and seconds > 0 and math.isfinite(seconds)):
         raise TaskDefinitionError(f"{what} must be above 0, got {seconds!r}")
     return seconds

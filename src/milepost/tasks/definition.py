@@ -17,13 +17,14 @@ from returns.result import Failure, Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.codec import TypeCodec
+from milepost.codec.scalars import shown
 from milepost.errors import TaskDefinitionError
 from milepost.ids import new_id
 from milepost.lifecycle.draft import Draft, OnConflict
 from milepost.lifecycle.record import Audit, TaskId
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.transition import Policy
-from milepost.payload import Json, PayloadRefused, from_json_text, to_json_text
+from milepost.payload import Json, PayloadRefused, from_json_text, legible, to_json_text
 from milepost.results import TaskResult
 from milepost.tasks.execution import BlockingExecution, Execution
 
@@ -125,19 +126,24 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
     def _upgraded(
         self, version: int, metadata: str, execution_metadata: str
     ) -> Result[tuple[str, str], PayloadRefused]:
-        try:
-            m, x = from_json_text(metadata).unwrap(), from_json_text(execution_metadata).unwrap()
-            for step in range(version, self.version):
-                m, x = self.upgrades[step](m, x)
-            return Success((to_json_text(m).unwrap(), to_json_text(x).unwrap()))
-        except KeyError as error:
-            return Failure(
-                PayloadRefused("$", f"stored as version {version} and {self.name!r} has no upgrade from {error}")
-            )
-        except Exception as error:  # the upgrade is user code: what it raises makes this one row undecodable
-            return Failure(
-                PayloadRefused("$", f"the upgrade from version {version} failed: {type(error).__name__}: {error}")
-            )
+        if version > self.version:
+            return _refuse(f"stored as version {version}, this program knows {self.name!r} up to {self.version}")
+        m, x = from_json_text(metadata), from_json_text(execution_metadata)
+        if not isinstance(m, Success):
+            return Failure(_in("metadata", m.failure()))
+        if not isinstance(x, Success):
+            return Failure(_in("execution metadata", x.failure()))
+        values = m.unwrap(), x.unwrap()
+        for step in range(version, self.version):
+            upgrade = self.upgrades.get(step)
+            if upgrade is None:
+                return _refuse(f"stored as version {version} and {self.name!r} has no upgrade from {step}")
+            try:
+                metadata_value, execution_value = upgrade(*values)
+            except Exception as error:  # user code: what it raises makes this one row undecodable
+                return _refuse(f"the upgrade from version {step} failed: {type(error).__name__}: {legible(error)}")
+            values = metadata_value, execution_value
+        return _written(*values)
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} version {self.version}, {self.shape.value}>"
@@ -221,9 +227,7 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
 
     def with_key(self, key: str, on_conflict: OnConflict = OnConflict.KEEP) -> Self:
         """At most one live task per (name, key): KEEP the live one, REPLACE it unless it runs, or REJECT this one."""
-        if not 1 <= len(key) <= _KEY_CHARACTERS_MAX or "\0" in key or not _encodable(key):
-            raise TaskDefinitionError(f"a key is 1 to {_KEY_CHARACTERS_MAX} characters of text, got {key[:220]!r}")
-        return attrs.evolve(self, key=key, on_conflict=on_conflict)
+        return attrs.evolve(self, key=_checked_text(key, "key"), on_conflict=on_conflict)
 
     def with_priority(self, priority: int) -> Self:
         """Higher runs first within its queue; the default is the task's, which is 0 unless it says otherwise."""
@@ -241,13 +245,13 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
 
     def at(self, moment: datetime) -> Self:
         """Start at `moment`, an aware datetime; a past one means at once. Raises ValueError for a naive one."""
-        if moment.tzinfo is None:
+        if moment.utcoffset() is None:
             raise ValueError(f"at() needs an aware datetime, {moment!r} has no time zone")
         return attrs.evolve(self, start=moment)
 
     def with_correlation(self, correlation: str) -> Self:
         """A text of yours to find the task by, such as an order's number."""
-        return attrs.evolve(self, correlation=correlation)
+        return attrs.evolve(self, correlation=_checked_text(correlation, "correlation"))
 
     def with_audit(self, audit: Audit) -> Self:
         """How much history is kept of this one."""
@@ -291,18 +295,18 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
             return None
         try:
             return kind()
-        except TypeError as error:
+        except Exception as error:  # a class of the user's, which may refuse its own defaults in its own way
             raise TaskDefinitionError(
                 f"{self.task.name!r} cannot start without execution metadata, {kind} has no defaults for all of it "
-                f"({error}): add .with_execution_metadata(...) to the request"
+                f"({legible(error)}): add .with_execution_metadata(...) to the request"
             ) from None
 
 
 def checked_name(name: str, what: str) -> str:
     """`name` itself; raises `TaskDefinitionError` unless it is 1 to 200 letters, digits, `_`, `.`, `:` or `-`."""
-    if not _NAME.fullmatch(name):
+    if type(name) is not str or not _NAME.fullmatch(name):
         raise TaskDefinitionError(
-            f"the {what} {name[:220]!r} is not a name: use 1 to 200 letters, digits, '_', '.', ':' or '-'"
+            f"the {what} {shown(name)} is not a name: use 1 to 200 letters, digits, '_', '.', ':' or '-'"
         )
     return name
 
@@ -312,6 +316,25 @@ def checked_priority(priority: int) -> int:
     if type(priority) is not int or not -(2**31) <= priority < 2**31:
         raise TaskDefinitionError(f"a priority is an integer from -2147483648 to 2147483647, got {priority!r}")
     return priority
+
+
+def _refuse(reason: str) -> Failure[PayloadRefused]:
+    return Failure(PayloadRefused("$", reason))
+
+
+def _written(m: Json, x: Json) -> Result[tuple[str, str], PayloadRefused]:
+    metadata, execution_metadata = to_json_text(m), to_json_text(x)
+    if not isinstance(metadata, Success):
+        return Failure(_in("upgraded metadata", metadata.failure()))
+    if not isinstance(execution_metadata, Success):
+        return Failure(_in("upgraded execution metadata", execution_metadata.failure()))
+    return Success((metadata.unwrap(), execution_metadata.unwrap()))
+
+
+def _checked_text(text: str, what: str) -> str:
+    if type(text) is not str or not 1 <= len(text) <= _KEY_CHARACTERS_MAX or "\0" in text or not _encodable(text):
+        raise TaskDefinitionError(f"a {what} is 1 to {_KEY_CHARACTERS_MAX} characters of text, got {shown(text)}")
+    return text
 
 
 def _encodable(text: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Never, NoReturn, TypeVar, Union, final, get_args, get_origin, get_type_hints
 
 from attrs import frozen
@@ -79,9 +80,11 @@ class _Reader:
 
     def _hints(self) -> dict[str, Any]:
         inner = self._innermost()
-        closure: Mapping[str, Any] = inspect.getclosurevars(inner).nonlocals if inspect.isfunction(inner) else {}
+        # What calls @task need not be where the function was written: then the function's own module comes first.
+        is_local = "<locals>" in getattr(inner, "__qualname__", "")
+        own: Mapping[str, Any] = {} if is_local else getattr(inner, "__globals__", {})
         try:
-            return get_type_hints(inner, localns={**self.names, **closure})
+            return get_type_hints(inner, localns={**self.names, **own, **_closure(inner)})
         except NameError as error:
             self._refuse(f"has an annotation that cannot be resolved ({error}): import or define that name before it")
         except TypeError as error:
@@ -152,6 +155,15 @@ class _Reader:
     def _refuse(self, problem: str) -> NoReturn:
         name = getattr(self._innermost(), "__qualname__", repr(self.function))
         raise TaskDefinitionError(f"the task {name} {problem}")
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    code = getattr(function, "__code__", None)
+    for name, cell in zip(getattr(code, "co_freevars", ()), getattr(function, "__closure__", None) or (), strict=False):
+        with suppress(ValueError):  # not filled yet, as the cell of a task that names itself
+            found[name] = cell.cell_contents
+    return found
 
 
 def _is_partial(function: object) -> bool:

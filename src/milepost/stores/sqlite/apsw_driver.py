@@ -11,6 +11,10 @@ from milepost.effects import Parameters
 from milepost.stores.sqlite.driver import Connection, Function, Place, Row
 from milepost.stores.sqlite.faults import MISFIT, STEPS_BETWEEN_LOOKS, fault_of, misfit
 
+# apsw keeps prepared statements in a ring, in which every execution, also of the same statement, moves on by one place
+# and drops what was there. A turn executes a few statements once for each task, and must not lose the others by that.
+_STATEMENTS_KEPT = 512
+
 
 @final
 class ApswDriver:
@@ -29,7 +33,7 @@ class ApswDriver:
         if place.migrate and not place.read_only:
             flags |= apsw.SQLITE_OPEN_CREATE
         try:
-            raw = apsw.Connection(place.path, flags=flags)
+            raw = apsw.Connection(place.path, flags=flags, statementcachesize=_STATEMENTS_KEPT)
         except apsw.Error as error:
             raise fault_of(error, _code(error), place.path) from error
         # Plans shall not depend on parameters: this build would prepare most statements anew at each execution.

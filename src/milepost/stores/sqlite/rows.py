@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
@@ -26,8 +27,6 @@ _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
 _KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
 _CRASH_KINDS: Final = MappingProxyType({kind.value: kind for kind in CrashKind})
-# An enum's own `value` costs several look-ups, and every write reads a few.
-_TEXTS: Final = MappingProxyType({member: member.value for kind in (TaskState, Audit, HistoryKind) for member in kind})
 
 _COLUMNS: Final = (
     *(
@@ -57,20 +56,23 @@ _COLUMNS: Final = (
     *("progress_note", "metadata_json", "execution_metadata_json", "initial_execution_metadata_json", "result_json"),
     *("error_json", "crash"),
 )
+_MOMENTS_KEPT: Final = 256  # of what was enqueued or claimed together, all have one
 _MOMENTS: Final = ("due_at", "created_at", "started_at", "finished_at", "deadline_at", "cancel_requested_at")
 
-# The fields that are stored as they are, each group in the order of its statement.
+# The fields that are stored as they are, each group in the order of its statement. Every write reads the texts of a few
+# enums: `value` of one costs several look-ups, and to hash one takes longer still.
 _inserted: Final = attrgetter(
     *("id", "name", "version", "queue", "priority", "key", "correlation", "fence", "token", "executor", "revision"),
     *("sequence", "epoch", "failures", "stalls", "interruptions", "deadline_seconds", "cancel_reason", "progress"),
     *("progress_note", "metadata_json", "execution_metadata_json", "initial_execution_metadata_json", "result_json"),
-    "error_json",
+    *("error_json", "audit._value_", "state._value_"),
 )
 _written: Final = attrgetter(
     *("fence", "token", "executor", "revision", "sequence", "epoch", "failures", "stalls", "interruptions"),
-    *("cancel_reason", "execution_metadata_json", "result_json", "error_json"),
+    *("cancel_reason", "execution_metadata_json", "result_json", "error_json", "state._value_"),
 )
-_compared: Final = attrgetter("id", "fence", "token", "sequence", "revision")
+_compared: Final = attrgetter("id", "fence", "token", "sequence", "revision", "state._value_")
+_told: Final = attrgetter("kind._value_", "state._value_", "attempt", "executor", "reason")
 
 
 def record_of(row: Row) -> TaskRecord:
@@ -80,8 +82,9 @@ def record_of(row: Row) -> TaskRecord:
     fields["audit"] = _AUDITS[fields["audit"]]
     fields["state"] = _STATES[fields["state"]]
     for name in _MOMENTS:
-        if fields[name] is not None:
-            fields[name] = _moment(fields[name])
+        micros = fields[name]
+        if micros is not None:
+            fields[name] = _moment(micros)
     if fields["crash"] is not None:
         fields["crash"] = _crash(fields["crash"])
     return TaskRecord.restored(fields)
@@ -91,8 +94,6 @@ def insert_values(record: TaskRecord) -> Values:
     """What `insert.sql` wants."""
     return (
         *_inserted(record),
-        _TEXTS[record.audit],
-        _TEXTS[record.state],
         to_micros(record.created_at),
         None if record.due_at is None else to_micros(record.due_at),
         None if record.started_at is None else to_micros(record.started_at),
@@ -108,7 +109,6 @@ def write_values(decided: Transition) -> Values:
     before, after = decided.before, decided.after
     return (
         *_written(after),
-        _TEXTS[after.state],
         None if after.due_at is None else to_micros(after.due_at),
         None if after.started_at is None else to_micros(after.started_at),
         None if after.finished_at is None else to_micros(after.finished_at),
@@ -116,15 +116,13 @@ def write_values(decided: Transition) -> Values:
         None if after.cancel_requested_at is None else to_micros(after.cancel_requested_at),
         None if after.crash is None else _crash_text(after.crash),
         *_compared(before),
-        _TEXTS[before.state],
     )
 
 
 def history_values(after: TaskRecord, events: tuple[HistoryEvent, ...]) -> Iterator[Values]:
     """What `write_history.sql` wants, a line for each event that led to `after`."""
     for ordinal, event in enumerate(events):
-        at, kind, state = to_micros(event.at), _TEXTS[event.kind], _TEXTS[event.state]
-        yield (after.id, after.revision, ordinal, at, kind, state, event.attempt, event.executor, event.reason)
+        yield (after.id, after.revision, ordinal, to_micros(event.at), *_told(event))
 
 
 def event_of(row: Row) -> HistoryEvent:
@@ -146,6 +144,7 @@ def lease_of(row: Row) -> Lease:
     return Lease(executor, host, pid, started_at, renewed_at, lease_until)
 
 
+@lru_cache(_MOMENTS_KEPT)
 def _moment(micros: int) -> datetime:
     try:
         return EPOCH + timedelta(0, 0, micros)  # `from_micros`, without the cost of a named argument

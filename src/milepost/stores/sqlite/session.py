@@ -8,13 +8,15 @@ from datetime import datetime
 from heapq import merge
 from itertools import groupby, islice
 from operator import attrgetter
+from secrets import token_hex
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, final
 
 from milepost.clock import from_micros, to_micros
 from milepost.effects import Parameters
 from milepost.errors import StoreError
-from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
-from milepost.lifecycle.transition import Transition, claim_history, enqueued_history
+from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, TaskRecord
+from milepost.lifecycle.transition import Transition, enqueued_history, is_audited
 from milepost.stores.filter import TaskFilter
 from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, hints_of
 from milepost.stores.sqlite.driver import Connection
@@ -34,6 +36,8 @@ from milepost.stores.sqlite.ticker import Ticker
 
 _CANCEL_REQUESTS: Final = statement("cancel_requests")
 _CLAIM: Final = statement("claim")
+_CLAIM_HISTORY: Final = statement("claim_history")
+_CLAIMED: Final = statement("claimed")
 _CLOSE_LEASE: Final = statement("close_lease")
 _DELETE: Final = statement("delete")
 _DELETE_HISTORY: Final = statement("delete_history")
@@ -57,6 +61,15 @@ _STAMP: Final = statement("stamp")
 _WRITE: Final = statement("write")
 _WRITE_HISTORY: Final = statement("write_history")
 _WRITE_PROGRESS: Final = statement("write_progress")
+
+
+# At which audit levels a claim is told of.
+_CLAIM_AUDITS: Final = MappingProxyType(
+    {
+        kind: json.dumps([audit.value for audit in Audit if is_audited(kind, audit)])
+        for kind in (HistoryKind.CLAIMED, HistoryKind.RECLAIMED)
+    }
+)
 
 
 class _Lane(NamedTuple):
@@ -139,10 +152,18 @@ class SqliteSession:
         numbers = [*expired, *due]
         if not numbers:
             return []
-        wanted = {"executor": order.executor, "now": to_micros(now), "numbers": json.dumps(numbers)}
-        rows = {row[0]: row for row in self.database.execute(_CLAIM, wanted)}
-        records = [record_of(rows[number]) for number in numbers]
-        self._write_history(_claim_lines(records, reclaimed=len(expired), now=now))
+        # The start of every token; SQL adds what makes it the row's own.
+        claim = {
+            "executor": order.executor,
+            "token": token_hex(8),
+            "now": to_micros(now),
+            "numbers": json.dumps(numbers),
+        }
+        self.database.execute(_CLAIM, claim)
+        self._write_claim_history(HistoryKind.RECLAIMED, expired, now)
+        self._write_claim_history(HistoryKind.CLAIMED, due, now)
+        self._changed()
+        records = [record_of(row) for row in self.database.execute(_CLAIMED, (claim["numbers"],))]
         if any(record.cancel_requested_at is not None for record in records):
             self.hints |= Hint.CANCEL
         return records
@@ -160,7 +181,7 @@ class SqliteSession:
         done = [decided for decided, was_written in zip(transitions, written, strict=True) if was_written]
         self._hint([decided.after for decided in done])
         # Only where it is reset: what was reported since `before` was read is newer than what `before` says.
-        resets = [decided.after for decided in done if _progress(decided.before) != _progress(decided.after)]
+        resets = [each.after for each in done if _progress(each.before) != _progress(each.after)]
         if resets:
             rows = [(*_progress(after), after.id) for after in resets]
             self.database.many(_WRITE_PROGRESS, rows)
@@ -265,8 +286,20 @@ class SqliteSession:
         return sorted(expired)[:limit]
 
     def _hint(self, records: Iterable[TaskRecord]) -> None:
-        for hints in {hints_of(record) for record in records}:
-            self.hints |= hints
+        # Records of one turn differ in little: asking once for each kind is cheaper than once for each record.
+        kinds = {(_state(each), each.due_at is None, each.cancel_requested_at is None): each for each in records}
+        for record in kinds.values():
+            self.hints |= hints_of(record)
+
+    def _write_claim_history(self, kind: HistoryKind, numbers: Sequence[int], now: datetime) -> None:
+        if numbers:
+            line = {
+                "kind": kind.value,
+                "now": to_micros(now),
+                "numbers": json.dumps(numbers),
+                "audits": _CLAIM_AUDITS[kind],
+            }
+            self.database.execute(_CLAIM_HISTORY, line)
 
     def _write_history(self, lines: Iterable[Values]) -> None:
         self.database.many(_WRITE_HISTORY, lines)
@@ -282,19 +315,8 @@ def stamp(database: Connection, newest: datetime | None) -> None:
     database.execute(_STAMP, (0 if newest is None else to_micros(newest),))
 
 
-def _claim_lines(records: Sequence[TaskRecord], *, reclaimed: int, now: datetime) -> Iterator[Values]:
-    """The history of a claim, of which the first `reclaimed` records had an owner."""
-    # Claims of one turn differ in little, and asking once for each kind is cheaper than once for each record.
-    known: dict[tuple[Audit, int, bool], tuple[HistoryEvent, ...]] = {}
-    for index, record in enumerate(records):
-        kind = (record.audit, record.failures, index < reclaimed)
-        events = known.get(kind)
-        if events is None:
-            events = known[kind] = claim_history(record, reclaimed=index < reclaimed, now=now)
-        yield from history_values(record, events)
-
-
 _progress: Final = attrgetter("progress", "progress_note")
+_state: Final = attrgetter("state._value_")
 
 
 def _held(id: str, fence: int, token: str | None, cancel_reason: str | None) -> Held:
