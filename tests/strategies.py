@@ -83,6 +83,7 @@ def run_events() -> st.SearchStrategy[Event]:
         st.builds(events.DeadlineMissed),
         st.builds(events.Interrupted),
         st.builds(events.Undecodable, storable_text()),
+        st.builds(events.Deferred, delays()),
         st.builds(events.Stalled),
         st.builds(events.CancelObeyed),
     )

@@ -37,6 +37,7 @@ _EVENTS: dict[str, Event] = {
     "deadline missed": events.DeadlineMissed(),
     "the executor stops": events.Interrupted(),
     "cannot be decoded": events.Undecodable("why"),
+    "suspected of killing its process, while another one runs": events.Deferred(HOUR),
     "claimed too often without progress": events.Stalled(),
     "`cancel`": events.CancelRequested("enough"),
     "the run obeyed a cancel": events.CancelObeyed(),

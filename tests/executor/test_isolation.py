@@ -384,6 +384,13 @@ async def test_each_queue_keeps_its_own_limit_and_none_is_starved(store: Store) 
     assert crowd.order.index("bulk") < 20
 
 
+async def test_a_queue_at_its_limit_goes_on_as_soon_as_a_slot_is_free_and_not_at_the_next_poll(store: Store) -> None:
+    requests = [fine.with_metadata(n).in_queue("bulk") for n in range(20)]
+    config = quick(concurrency=50, queues={"bulk": 2, "mail": 3}, poll_seconds=60)
+    with trio.fail_after(5):
+        assert len(await run(store, [fine], *requests, config=config)) == 20
+
+
 async def test_with_one_slot_and_a_full_queue_the_other_queue_gets_its_turns(store: Store) -> None:
     order: list[str] = []
 

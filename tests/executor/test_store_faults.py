@@ -131,6 +131,7 @@ async def test_a_store_that_often_fails_loses_nothing_and_repeats_nothing(sqlite
     assert_told_once_per_change(recorder)
 
 
+@pytest.mark.slow
 async def test_while_the_store_is_away_nothing_is_claimed_and_running_tasks_are_kept(store: Store) -> None:
     failing = FailingStore(store, 1)
     recorder = Recorder()

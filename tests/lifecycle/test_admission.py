@@ -50,3 +50,15 @@ def test_a_stalled_task_is_quarantined_and_says_how_often_it_was_tried() -> None
     assert quarantined.state is TaskState.QUARANTINED
     assert quarantined.crash is not None
     assert quarantined.crash.message == "claimed 5 times without progress"
+
+
+def test_the_third_claim_without_progress_makes_a_suspect_which_waits_while_another_one_runs() -> None:
+    assert admission(_claimed(stalls=1), now=NOW, may_be_suspect=False) is None
+    assert admission(_claimed(stalls=2), now=NOW) is None
+    assert isinstance(admission(_claimed(stalls=2), now=NOW, may_be_suspect=False), events.Deferred)
+
+
+def test_a_suspect_that_waits_spends_no_claim() -> None:
+    claimed = _claimed(stalls=2)
+    deferred = decided(claimed, events.Deferred(SECOND)).after
+    assert (deferred.state, deferred.stalls, deferred.due_at) == (TaskState.PENDING, 2, NOW + SECOND)

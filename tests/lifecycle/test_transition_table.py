@@ -47,6 +47,7 @@ crashed for good         | failed      failed      | -         -         -      
 deadline missed          | failed      failed      | -         -         -         | -       -
 interrupted              | interrupted cancelled   | -         -         -         | -       -
 undecodable              | pending     pending     | -         -         -         | -       -
+deferred                 | pending     pending     | -         -         -         | -       -
 stalled                  | quarantined quarantined | -         -         -         | -       -
 cancel requested         | running     running     | cancelled cancelled cancelled | -       cancelled
 cancel obeyed            | cancelled   cancelled   | -         -         -         | -       -
@@ -75,6 +76,7 @@ crashed for good         | stalls=0
 deadline missed          | stalls=0
 interrupted              | stalls-1 interruptions+1
 undecodable              |
+deferred                 | stalls-1
 stalled                  |
 cancel requested         |
 cancel obeyed            | stalls=0
@@ -105,6 +107,7 @@ def _events() -> dict[str, Event]:
         "deadline missed": events.DeadlineMissed(),
         "interrupted": events.Interrupted(),
         "undecodable": events.Undecodable("no such version"),
+        "deferred": events.Deferred(HOUR),
         "stalled": events.Stalled(),
         "cancel requested": events.CancelRequested("enough"),
         "cancel obeyed": events.CancelObeyed(),

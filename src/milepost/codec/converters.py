@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
-from enum import Enum, Flag
 from typing import Any, Literal, Never, NotRequired, Required, cast, get_args, get_origin, get_type_hints
 
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
+from milepost.codec.choices import enum_decoder, enum_encoder, literal_decoder, literal_encoder
 from milepost.codec.scalars import (
     SCALAR_HOOKS,
     Decode,
     Encode,
     WrongValue,
+    exactly_text,
     is_a,
     is_exactly,
     json_value,
@@ -66,8 +67,8 @@ def prepare(converter: Converter, type_: Any) -> None:
     """Teach `converter` the enums in `type_`: the hooks of int and str would be taken for an IntEnum and a StrEnum."""
     for part in parts_of(type_):
         if is_enum(part):
-            converter.register_unstructure_hook(part, _enum_encoder(part, converter))
-            converter.register_structure_hook(part, _enum_decoder(part, converter))
+            converter.register_unstructure_hook(part, enum_encoder(part, converter))
+            converter.register_structure_hook(part, enum_decoder(part, converter))
 
 
 def encoder_of(converter: Converter, type_: Any) -> Encode:
@@ -111,7 +112,7 @@ def _class_decoder(type_: Any, converter: Converter) -> Decode:
     return decode
 
 
-def _dictionary_fields(type_: Any) -> tuple[dict[str, Any], frozenset[str], str]:
+def _dictionary_fields(type_: Any) -> tuple[Mapping[str, Any], frozenset[str], str]:
     origin = get_origin(type_) or type_
     marked = {key: get_origin(hint) for key, hint in get_type_hints(origin, include_extras=True).items()}
     # `__required_keys__` knows nothing of what is written in annotations that are text.
@@ -148,46 +149,6 @@ def _dictionary_decoder(type_: Any, converter: Converter) -> Decode:
         return {key: converter.structure(item, fields[key]) for key, item in value.items()}
 
     return decode
-
-
-def _enum_encoder(type_: Any, converter: Converter) -> Encode:
-    def encode(value: Any) -> Any:
-        if type(value) is type_:
-            return value.value
-        raise not_a(type_.__qualname__, value)
-
-    return encode
-
-
-def _enum_decoder(type_: Any, converter: Converter) -> Decode:
-    # By exact type and value: an enum of 1 must not accept True or 1.0, which compare equal.
-    members: dict[Any, Enum] = {(type(member.value), member.value): member for member in cast("type[Enum]", type_)}
-
-    def decode(value: Any, _: Any) -> Any:
-        found = members.get((type(value), value)) if is_exactly(value, str, int) else None
-        if found is None and issubclass(type_, Flag) and is_exactly(value, int):
-            return type_(value)  # several flags together are no member of their own
-        if found is None:
-            raise WrongValue(f"{shown(value)} is not a value of {type_.__qualname__}")
-        return found
-
-    return decode
-
-
-def _literal_encoder(type_: Any, converter: Converter) -> Encode:
-    allowed: set[Any] = {(type(value), value) for value in get_args(type_)}
-
-    def encode(value: Any) -> Any:
-        if is_exactly(value, str, int, bool) and (type(value), value) in allowed:
-            return value
-        raise WrongValue(f"{shown(value)} is not one of {get_args(type_)}")
-
-    return encode
-
-
-def _literal_decoder(type_: Any, converter: Converter) -> Decode:
-    check = _literal_encoder(type_, converter)
-    return lambda value, _: check(value)
 
 
 def _item_type(type_: Any) -> Any:
@@ -280,7 +241,8 @@ def _mapping_types(type_: Any) -> tuple[Any, Any]:
 
 def _mapping_encoder(type_: Any, converter: Converter) -> Encode:
     key_type, value_type = _mapping_types(type_)
-    key, item = encoder_of(converter, key_type), encoder_of(converter, value_type)
+    item = encoder_of(converter, value_type)
+    key = exactly_text if is_json(unwrapped(key_type)) else encoder_of(converter, key_type)
 
     def encode(value: Any) -> Any:
         if is_a(value, Mapping):
@@ -418,8 +380,8 @@ _FACTORIES: tuple[tuple[Callable[[Any], bool], Any, Any], ...] = (
     (is_class, _class_encoder, _class_decoder),
     (is_dictionary, _dictionary_encoder, _dictionary_decoder),
     (is_alias, _alias_encoder, _alias_decoder),
-    (is_enum, _enum_encoder, _enum_decoder),
-    (lambda type_: get_origin(type_) is Literal, _literal_encoder, _literal_decoder),
+    (is_enum, enum_encoder, enum_decoder),
+    (lambda type_: get_origin(type_) is Literal, literal_encoder, literal_decoder),
     (_origin_in(LISTS), _list_encoder, _list_decoder),
     (_origin_in(TUPLES), _tuple_encoder, _tuple_decoder),
     (_origin_in(SETS), _set_encoder, _set_decoder),

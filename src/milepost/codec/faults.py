@@ -122,13 +122,15 @@ def _tagged_parts(value: Any, type_: Any) -> Iterator[_Part]:
         rest = {name: part for name, part in fields.items() if name != TAG}
         for member in members:
             if runtime_class(member).__name__ == fields.get(TAG):
-                yield "", rest if is_class(member) else rest.get(VALUE), member
+                if is_class(member):
+                    yield "", rest, member
+                elif VALUE in rest and len(rest) == 1:
+                    yield "", rest[VALUE], member
 
 
 def _container_parts(value: Any, type_: Any) -> Iterator[_Part]:
-    origin, arguments = get_origin(type_) or type_, get_args(type_)
-    if is_json(type_):
-        origin = type(value)
+    origin: Any = value.__class__ if is_json(type_) else get_origin(type_) or type_
+    arguments = get_args(type_)
     if origin in MAPPINGS and is_a(value, Mapping):
         of = arguments[1] if arguments else Any
         yield from ((f".{key.value if is_a(key, Enum) else key}", item, of) for key, item in value.items())

@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import (
     Annotated,
     Any,
@@ -110,7 +111,8 @@ def members_of(union: Any) -> Iterator[Any]:
             yield member
 
 
-def fields_of(type_: Any) -> dict[str, Any]:
+@lru_cache(maxsize=1_024)  # reading annotations that are text runs them, which must not wait for data to be wrong
+def fields_of(type_: Any) -> Mapping[str, Any]:
     """The stored fields of a class or TypedDict with their types; NameError where one cannot be resolved."""
     origin = get_origin(type_) or type_
     if attrs.has(origin):
@@ -260,13 +262,17 @@ def _field_problems(type_: Any, path: str, seen: frozenset[Any]) -> Iterator[str
             yield from _problems(field_type, where, seen)
 
 
+def _has_integers(enum: Any) -> bool:
+    return any(type(member.value) is int for member in enum)
+
+
 def _mapping_problems(arguments: tuple[Any, ...], path: str, seen: frozenset[Any]) -> Iterator[str]:
     if not arguments:
         return
     key = unwrapped(arguments[0])
     if key not in _KEYS and not is_enum(key) and not is_json(key):
         yield _say(path, f"{key} cannot be the key of a stored mapping: use str, int, UUID or an enum")
-    elif is_enum(key) and len({type(member.value) for member in key}) > 1:
+    elif is_enum(key) and any(type(member.value) is str for member in key) and _has_integers(key):
         yield _say(path, f"the enum {key.__name__} has both text and integers, which are the same as a key: use one")
     yield from _problems(arguments[1], f"{path}[]", seen)
 

@@ -20,7 +20,7 @@ from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.states import TaskState
-from milepost.lifecycle.transition import Policy, Transition, admission, transition
+from milepost.lifecycle.transition import Policy, Transition, admission, is_suspect, transition
 from milepost.stores.protocol import ClaimOrder, Held, Lease, Report, Session
 
 
@@ -61,7 +61,10 @@ class Demand:
 @final
 @frozen(kw_only=True)
 class TurnPlan:
-    """All that one turn is to do. It renews if told so, or if the store's clock has come to `renew_from`."""
+    """All that one turn is to do. It renews if told so, or if the store's clock has come to `renew_from`.
+
+    `may_be_suspect` says that no suspect runs yet, so that one more may be taken (`lifecycle.transition.is_suspect`).
+    """
 
     executor: str
     names: Mapping[str, int]
@@ -69,6 +72,7 @@ class TurnPlan:
     deliveries: Sequence[Delivery] = ()
     reports: Sequence[Report] = ()
     demand: Demand | None = None
+    may_be_suspect: bool = True
     lease_seconds: float
     renew: bool = False
     renew_from: datetime = EPOCH
@@ -206,8 +210,10 @@ def _claim(
     """Take what is demanded; what must not run any more is ended at once. Also gives the queues that there are."""
     claimed: list[TaskRecord] = []
     ended: list[Transition] = []
+    may_be_suspect = plan.may_be_suspect
 
     def claim_from(queues: Sequence[str]) -> None:
+        nonlocal may_be_suspect
         # Each turn begins at another queue, so that with few free slots none of them is always last.
         start = demand.rotation % len(queues) if queues else 0
         for queue in (*queues[start:], *queues[:start]):
@@ -216,9 +222,10 @@ def _claim(
             if limit > 0:
                 for record in session.claim(ClaimOrder(plan.executor, queue, plan.names, limit), now=now):
                     policy = plan.policies[record.name]
-                    event = admission(record, now=now, policy=policy)
+                    event = admission(record, now=now, policy=policy, may_be_suspect=may_be_suspect)
                     if event is None:
                         claimed.append(record)
+                        may_be_suspect = may_be_suspect and not is_suspect(record)
                     else:
                         ended.append(_decide(record, Delivery(record, event, policy), now))
 

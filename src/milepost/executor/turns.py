@@ -239,6 +239,7 @@ class Turns:
             deliveries=[self._delivery(parcel) for parcel in parcels],
             reports=tuple(reports.values()),
             demand=self._demand(),
+            may_be_suspect=not self.workload.has_fresh_suspect(),
             lease_seconds=self.config.lease_seconds,
             renew=reconcile or self.standing.keeper.age_seconds > self.config.lease_seconds / 10,
             renew_from=self._renew_from,
@@ -310,7 +311,8 @@ class Turns:
             before, run.record = run.record, record
             self.ended += 1
             self.workload.forget(run)
-            if record.due_at is not None:
+            # It may be due again, or have kept its queue at the queue's own limit, which the last claim could not pass.
+            if record.due_at is not None or self.config.queues is not None:
                 self.look_again()
             if self._observer is not None:
                 self._tell_ended(before, record, trio.current_time() - run.started_at)
@@ -379,7 +381,7 @@ class Turns:
 
     async def _begin_again(self) -> None:
         """The lease ran out or is gone: drop every run, and go on under a new id, which owns nothing."""
-        self.workload.lose_all()
+        self.workload.lose_unfinished()
         before = self.standing.executor
         while self.standing.executor == before or self.standing.is_lost:
             try:

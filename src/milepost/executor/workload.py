@@ -18,9 +18,13 @@ from milepost.executor.run import Committer, Run
 from milepost.executor.settle import Ending, Settlement, Stopped, settle
 from milepost.lifecycle import events
 from milepost.lifecycle.record import TaskId, TaskRecord
+from milepost.lifecycle.transition import is_suspect
 from milepost.registry import Registry
 from milepost.tasks import AnyTask, Stopping, TaskShape
 from milepost.telemetry import AttemptStarted, Observation, RunDiscarded
+
+_SUSPECT_SECONDS = 10.0
+"""How long a suspect is run alone; one that has lived that long holds up no other."""
 
 _PURE_SECONDS = 0.001
 """For how long plain functions may run one after the other before everything else gets its turn."""
@@ -89,6 +93,11 @@ class Workload:
         if pure:
             nursery.start_soon(self._pure_bodies, pure)
 
+    def has_fresh_suspect(self) -> bool:
+        """Whether a task runs that may kill this process, and has not yet run for long without doing so."""
+        since = trio.current_time() - _SUSPECT_SECONDS
+        return any(run.started_at > since and is_suspect(run.record) for run in self.runs.values())
+
     def stop_all(self, stopping: Stopping) -> None:
         """Ask every run to stop, and those too that a turn under way may still bring."""
         self._stopping = stopping
@@ -114,6 +123,12 @@ class Workload:
         """Every claim is gone."""
         for run in list(self.runs.values()):
             self.lose(run)
+
+    def lose_unfinished(self) -> None:
+        """Every claim may be gone. What has ended already is still offered to the store, whose guard decides."""
+        for run in list(self.runs.values()):
+            if not run.ending:
+                self.lose(run)
 
     def forget(self, run: Run) -> None:
         """The run's end is stored, or no longer ours to store."""

@@ -99,6 +99,14 @@ class Undecodable:
 
 @final
 @frozen
+class Deferred:
+    """This executor gives the claim back unused, for `delay`: it runs suspects one at a time."""
+
+    delay: timedelta
+
+
+@final
+@frozen
 class Stalled:
     """The task was claimed too often without making progress: it seems to kill its process."""
 
@@ -136,6 +144,7 @@ Event: TypeAlias = (
     | DeadlineMissed
     | Interrupted
     | Undecodable
+    | Deferred
     | Stalled
     | CancelRequested
     | CancelObeyed

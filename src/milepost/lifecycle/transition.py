@@ -26,6 +26,11 @@ from milepost.lifecycle.states import FINAL_STATES, TaskState
 STALLS_MAX = 5
 """Claims without progress after which a task is quarantined instead of run."""
 
+SUSPECT_STALLS = 2
+"""Claims without progress after which a task is suspected of killing its process: an executor runs such tasks one by
+one, so that a killer does not take its neighbours into quarantine with it."""
+
+_SUSPECT_DELAY = timedelta(milliseconds=500)
 _UNDECODABLE_DELAY = timedelta(seconds=10)
 _UNDECODABLE_DOUBLINGS_MAX = 13  # about a day; a policy may allow more stalls than a timedelta has room for
 _ERROR_KINDS = frozenset(
@@ -73,15 +78,27 @@ def transition(record: TaskRecord, event: Event, *, now: datetime, policy: Polic
             return _end_or_go_on(record, event, now, policy)
 
 
-def admission(record: TaskRecord, *, now: datetime, policy: Policy = DEFAULT_POLICY) -> Event | None:
-    """What ends a freshly claimed task before it runs (a cancel, a missed deadline, too many stalls); None: run it."""
+def admission(
+    record: TaskRecord, *, now: datetime, policy: Policy = DEFAULT_POLICY, may_be_suspect: bool = True
+) -> Event | None:
+    """What ends a freshly claimed task before it runs, or None: run it.
+
+    A cancel, a missed deadline, too many stalls; or, unless it `may_be_suspect`, that it is one (`is_suspect`).
+    """
     if record.cancel_requested_at is not None:
         return events.CancelObeyed()
     if record.deadline_at is not None and record.deadline_at <= now:
         return events.DeadlineMissed()
     if record.stalls > policy.stalls_max:
         return events.Stalled()
+    if not may_be_suspect and is_suspect(record):
+        return events.Deferred(_SUSPECT_DELAY)
     return None
+
+
+def is_suspect(record: TaskRecord) -> bool:
+    """Whether a running task may be what killed its last processes."""
+    return record.stalls > SUSPECT_STALLS
 
 
 def _claim(record: TaskRecord, event: events.Claimed, now: datetime) -> Decision:
@@ -149,6 +166,7 @@ _RunEvent: TypeAlias = (
     | events.DeadlineMissed
     | events.Interrupted
     | events.Undecodable
+    | events.Deferred
     | events.Stalled
     | events.CancelObeyed
 )
@@ -187,6 +205,13 @@ def _end_or_go_on(record: TaskRecord, event: _RunEvent, now: datetime, policy: P
             )
         case events.Undecodable(reason=reason):
             return _undecodable(record, reason, now, policy)
+        case events.Deferred(delay=delay):
+            reason = "waits until another suspect has run"
+            due_at = later(now, delay)
+            stalls = max(0, record.stalls - 1)
+            return _release(
+                record, TaskState.PENDING, HistoryKind.RELEASED, now, reason=reason, due_at=due_at, stalls=stalls
+            )
         case events.Stalled():
             crash = Crash(CrashKind.STALLED, f"claimed {record.stalls - 1} times without progress")
             return _quarantine(record, crash, now)

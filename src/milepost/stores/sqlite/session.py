@@ -181,9 +181,9 @@ class SqliteSession:
         done = [decided for decided, was_written in zip(transitions, written, strict=True) if was_written]
         self._hint([decided.after for decided in done])
         # Only where it is reset: what was reported since `before` was read is newer than what `before` says.
-        resets = [each.after for each in done if _progress(each.before) != _progress(each.after)]
+        resets = [each.after for each in done if _is_progress_reset(each)]
         if resets:
-            rows = [(*_progress(after), after.id) for after in resets]
+            rows = [(after.progress, after.progress_note, after.id) for after in resets]
             self.database.many(_WRITE_PROGRESS, rows)
         self._write_history([line for decided in done for line in history_values(decided.after, decided.history)])
         return written
@@ -315,8 +315,12 @@ def stamp(database: Connection, newest: datetime | None) -> None:
     database.execute(_STAMP, (0 if newest is None else to_micros(newest),))
 
 
-_progress: Final = attrgetter("progress", "progress_note")
 _state: Final = attrgetter("state._value_")
+
+
+def _is_progress_reset(decided: Transition) -> bool:
+    before, after = decided.before, decided.after
+    return before.progress != after.progress or before.progress_note != after.progress_note
 
 
 def _held(id: str, fence: int, token: str | None, cancel_reason: str | None) -> Held:
