@@ -32,7 +32,7 @@ from milepost import (
 )
 from milepost.errors import StoreUnreachable
 from milepost.executor.turn import TurnReceipt
-from milepost.stores.protocol import ClaimOrder, Session
+from milepost.stores.protocol import ClaimOrder, Lease, Session
 from milepost.telemetry import LeaseLost, LoopStalled, RunDiscarded
 from tests.executor.kit import (
     MovableClock,
@@ -341,3 +341,19 @@ async def test_the_ids_of_two_executors_are_never_the_same(store: Store) -> None
         async with open_executor(store, []) as executor:
             seen.add(executor.id)
     assert len(seen) == 5
+
+
+async def test_a_lease_that_ended_long_ago_is_forgotten_once_nothing_is_owned_under_it(store: Store) -> None:
+    @task
+    def idle(metadata: int, progress: int) -> TaskResult[int, str]:
+        return Success.with_result(1)
+
+    def announce(session: Session) -> None:
+        long_ago = session.now() - timedelta(hours=2)
+        for name, until in (("long dead", long_ago), ("just dead", session.now())):
+            session.open_lease(Lease(name, "host", 1, long_ago, long_ago, until))
+
+    await store.transact(announce)
+    async with open_executor(store, [idle]) as executor:
+        known = {lease.executor for lease in await store.read(lambda session: session.leases())}
+        assert known == {"just dead", executor.id}

@@ -65,7 +65,7 @@ def doing(what: Any) -> Job[Echo]:
 
 async def until(condition: Callable[[], bool]) -> None:
     with trio.fail_after(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (what is waited for is in another thread)
             await trio.lowlevel.checkpoint()
 
 

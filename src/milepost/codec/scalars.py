@@ -41,7 +41,10 @@ def not_a(expected: str, value: object) -> WrongValue:
 
 def shown(value: object) -> str:
     """A few characters of `value`, for a message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # of an integer with too many digits, or of a class of the user's
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -32,6 +32,8 @@ from uuid import UUID
 
 import attrs
 
+from milepost.payload import Json
+
 NoneType = type(None)
 PRIMITIVES: tuple[Any, ...] = (bool, int, float, str)
 SCALARS: tuple[Any, ...] = (bytes, datetime, date, time, timedelta, UUID, Decimal)
@@ -40,6 +42,7 @@ LISTS: tuple[Any, ...] = (list, Sequence)
 TUPLES: tuple[Any, ...] = (tuple,)
 SETS: tuple[Any, ...] = (set, frozenset, Set)
 MAPPINGS: tuple[Any, ...] = (dict, Mapping)
+_JSON: tuple[Any, ...] = ("Json", Json)
 _INSTEAD = "a scalar, a list, a tuple or a mapping"
 _KEYS: tuple[Any, ...] = (str, int, UUID)
 
@@ -71,8 +74,9 @@ def is_enum(type_: Any) -> bool:
 
 
 def is_json(type_: Any) -> bool:
-    """Whether this stands for any JSON value (a forward reference is the inside of the recursive alias `Json`)."""
-    return type_ in ANYTHING or (isinstance(type_, ForwardRef) and type_.__forward_arg__ == "Json")
+    """Whether this stands for any JSON value (as text or a forward reference it is the recursive alias `Json`)."""
+    named = type_.__forward_arg__ if isinstance(type_, ForwardRef) else type_
+    return named in ANYTHING or (isinstance(named, str) and named in _JSON)
 
 
 def is_dictionary(type_: Any) -> bool:

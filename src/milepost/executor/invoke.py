@@ -21,8 +21,8 @@ def invoke_pure(run: Run, metadata: Any, execution_metadata: Any) -> Ending:
         return Returned(run.task.function(metadata, execution_metadata))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit in a task is the task's end, not the executor's
-        return Raised(error)
+    except BaseException as error:  # noqa: ASYNC103 (SystemExit in a task is the task's end, not the executor's)
+        return Raised(error)  # noqa: ASYNC104
 
 
 async def invoke(
@@ -34,10 +34,10 @@ async def invoke(
             if run.task.shape is TaskShape.ASYNC and not run.task.takes_execution:
                 return Returned(await run.task.function(metadata, execution_metadata))
             return Returned(await _call(run, metadata, execution_metadata, committer, limiter))
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103 (the run's own cancel ends at its scope; any other is a crash)
         if _stops_the_program(error):
             raise
-        return Raised(error) if run.stopping is None else Stopped(run.stopping)
+        return Raised(error) if run.stopping is None else Stopped(run.stopping)  # noqa: ASYNC104
     if run.stopping is None:  # pragma: no cover (the scope is private, only Run.stop cancels it)
         return Raised(RuntimeError("the run's scope was cancelled by nobody"))
     return Stopped(run.stopping)

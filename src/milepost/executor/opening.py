@@ -80,7 +80,7 @@ async def open_executor(
         nursery.start_soon(engine.run)
         try:
             yield Executor(engine)
-        except BaseException as error:  # kept and raised below, outside of the nursery, which would wrap it in a group
+        except BaseException as error:  # noqa: ASYNC103 (raised below, outside of the nursery, which would wrap it)
             failure = error
             engine.interrupt()
         engine.drain()

@@ -51,8 +51,9 @@ class Outbox:
 
     def put(self, parcel: Parcel) -> None:
         """Hand in a parcel that nobody waits for."""
+        if not self._parcels:
+            self._kick()
         self._parcels.append(parcel)
-        self._kick()
 
     async def put_and_wait(self, parcel: Parcel) -> None:
         """Hand in a parcel and return once it is durable; raises `ClaimLost` when it never will be.

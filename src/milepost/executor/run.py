@@ -268,8 +268,8 @@ class BlockingRunExecution:
         """Tell people how far the run is."""
         try:
             trio.from_thread.run_sync(self._inner.report, fraction, note)
-        except trio.Cancelled:
-            return  # a report never fails the task; the next wait will raise it again
+        except trio.Cancelled:  # noqa: ASYNC103 (a report never fails the task; its next wait will raise it again)
+            return  # noqa: ASYNC104
 
 
 def _resolved(next: object, value: object) -> object:

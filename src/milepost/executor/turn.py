@@ -33,6 +33,10 @@ class EffectRaised(Exception):
         self.error = error
 
 
+_REMEMBERED = timedelta(hours=1)
+"""How long the lease of a dead executor is kept for people to see."""
+
+
 @final
 @frozen
 class Delivery:
@@ -129,10 +133,13 @@ def renew(session: Session, executor: str, seconds: float, *, now: datetime) -> 
 
 
 def change_lease(session: Session, before: str | None, executor: str, seconds: float, *, host: str, pid: int) -> None:
-    """Announce `executor`, and forget the one that it goes on for."""
+    """Announce `executor`; forget the one that it goes on for, and those that died long ago and own nothing."""
     now = session.now()
     if before is not None:
         session.close_lease(before)
+    for lease in session.leases():
+        if lease.lease_until < now - _REMEMBERED and not session.held(lease.executor):
+            session.close_lease(lease.executor)
     session.open_lease(Lease(executor, host, pid, now, now, now + timedelta(seconds=seconds)))
 
 

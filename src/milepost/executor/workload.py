@@ -38,6 +38,7 @@ class Workload:
         self, registry: Registry, outbox: Outbox, *, threads: int, tell: Callable[[Observation], None], observed: bool
     ) -> None:
         self.runs: dict[TaskId, Run] = {}
+        self._suspects: dict[TaskId, Run] = {}
         self.busy: Counter[str] = Counter()
         self.active = 0
         self.discarded = 0
@@ -63,6 +64,8 @@ class Workload:
             if self._stopping is not None:
                 run.stop(self._stopping)
             self.runs[record.id] = run
+            if is_suspect(record):
+                self._suspects[record.id] = run
             self.busy[record.queue] += 1
             self.active += 1
             runs.append(run)
@@ -96,7 +99,7 @@ class Workload:
     def has_fresh_suspect(self) -> bool:
         """Whether a task runs that may kill this process, and has not yet run for long without doing so."""
         since = trio.current_time() - _SUSPECT_SECONDS
-        return any(run.started_at > since and is_suspect(run.record) for run in self.runs.values())
+        return any(run.started_at > since and is_suspect(run.record) for run in self._suspects.values())
 
     def stop_all(self, stopping: Stopping) -> None:
         """Ask every run to stop, and those too that a turn under way may still bring."""
@@ -134,6 +137,7 @@ class Workload:
         """The run's end is stored, or no longer ours to store."""
         if self.runs.get(run.id) is run:
             del self.runs[run.id]
+            self._suspects.pop(run.id, None)
             self.look_up()
 
     def hurry(self, cleanup_seconds: float) -> None:

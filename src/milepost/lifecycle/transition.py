@@ -6,9 +6,7 @@ state against every event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any, TypeAlias, assert_never, final
 
 import attrs
@@ -106,7 +104,7 @@ def _claim(record: TaskRecord, event: events.Claimed, now: datetime) -> Decision
     if not reclaimed and record.due_at is None:
         return WrongState(record.state)
     kind = HistoryKind.RECLAIMED if reclaimed else HistoryKind.CLAIMED
-    changes = {
+    changes: dict[str, Any] = {
         "due_at": None,
         "fence": record.fence + 1,
         "token": event.token,
@@ -123,7 +121,7 @@ def _request_cancel(record: TaskRecord, event: events.CancelRequested, now: date
     if record.state is TaskState.RUNNING:
         if record.cancel_requested_at is not None:
             return Transition(record, record, ())  # the first request stands; asking again is no change
-        request = {"cancel_requested_at": now, "cancel_reason": event.reason}
+        request: dict[str, Any] = {"cancel_requested_at": now, "cancel_reason": event.reason}
         return _to(record, TaskState.RUNNING, HistoryKind.CANCEL_REQUESTED, now, request, event.reason)
     return _cancelled(record, event.reason, now, fence=record.fence + 1)
 
@@ -301,17 +299,21 @@ def _committed(record: TaskRecord, execution_metadata: str | None) -> dict[str, 
     return {"execution_metadata_json": execution_metadata, "sequence": record.sequence + 1}
 
 
-# What an end leaves behind, unless it says otherwise; an earlier attempt's error makes way for the outcome.
-_ENDED: Mapping[str, Any] = MappingProxyType(
-    {"result_json": None, "error_json": None, "crash": None, "due_at": None, "executor": None, "stalls": 0}
-)
-
-
 def _final(
     record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, *, reason: str = "", **outcome: Any
 ) -> Transition:
-    """End the epoch."""
-    return _to(record, state, kind, now, {**_ENDED, **outcome, "finished_at": now}, reason)
+    """End the epoch; what an earlier attempt left behind as its error makes way for the outcome."""
+    changes: dict[str, Any] = {
+        "result_json": None,
+        "error_json": None,
+        "crash": None,
+        "due_at": None,
+        "executor": None,
+        "stalls": 0,
+        "finished_at": now,
+        **outcome,
+    }
+    return _to(record, state, kind, now, changes, reason)
 
 
 def _release(
@@ -324,7 +326,10 @@ def _release(
 def _to(
     record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, changes: dict[str, Any], reason: str = ""
 ) -> Transition:
-    after = record.changed({**changes, "state": state, "revision": record.revision + 1})
+    """`changes` is the caller's no more: the state and the next revision are added to it."""
+    changes["state"] = state
+    changes["revision"] = record.revision + 1
+    after = record.changed(changes)
     if not is_audited(kind, record.audit):
         return Transition(record, after, ())
     executor = after.executor or record.executor

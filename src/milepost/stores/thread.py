@@ -239,7 +239,8 @@ class OwnedThreads(Generic[S]):
     def _answer(self, worker: Worker[S], calls: Sequence[_Call[S]]) -> None:
         try:
             worker.run([call.job for call in calls])
-        except BaseException as error:  # a thread that died would leave every later caller waiting for ever
+        # A thread that died would leave every later caller waiting for ever, and there is no trio in it to cancel it.
+        except BaseException as error:  # noqa: ASYNC103
             for call in calls:
                 if not call.job.is_answered:
                     call.job.fail(error)

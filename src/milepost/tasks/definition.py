@@ -314,7 +314,7 @@ def checked_name(name: str, what: str) -> str:
 def checked_priority(priority: int) -> int:
     """`priority` itself; raises `TaskDefinitionError` unless it is an integer of 32 bits."""
     if type(priority) is not int or not -(2**31) <= priority < 2**31:
-        raise TaskDefinitionError(f"a priority is an integer from -2147483648 to 2147483647, got {priority!r}")
+        raise TaskDefinitionError(f"a priority is an integer from -2147483648 to 2147483647, got {shown(priority)}")
     return priority
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import attrs
 
 from milepost.lifecycle import events
-from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.states import TaskState
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.stores.protocol import Store
@@ -107,15 +104,11 @@ async def a_search_sees_the_present_state(store: Store) -> None:
 async def _page_while_tasks_arrive(store: Store, order: TaskOrder) -> list[int]:
     seen: list[int] = []
     pages = 0
-    async for page in _pages(store, TaskFilter(order=order, names=("send",)), size=3):
+    wanted = TaskFilter(order=order, names=("send",))
+    while page := await search(store, wanted, limit=3):
         seen.extend(numbers(page))
         pages += 1
         if pages <= 6:
             await insert(store, sample(19 + pages), sample(500 + pages, name="other"))
-    return seen
-
-
-async def _pages(store: Store, wanted: TaskFilter, *, size: int) -> AsyncIterator[list[TaskRecord]]:
-    while page := await search(store, wanted, limit=size):
-        yield page
         wanted = attrs.evolve(wanted, cursor=page[-1].id)
+    return seen
