@@ -348,12 +348,12 @@ async def test_a_lease_that_ended_long_ago_is_forgotten_once_nothing_is_owned_un
     def idle(metadata: int, progress: int) -> TaskResult[int, str]:
         return Success.with_result(1)
 
-    def announce(session: Session) -> None:
+    def announce_the_dead(session: Session) -> None:
         long_ago = session.now() - timedelta(hours=2)
-        for name, until in (("long dead", long_ago), ("just dead", session.now())):
-            session.open_lease(Lease(name, "host", 1, long_ago, long_ago, until))
+        for name, ended in (("long dead", long_ago), ("just dead", session.now())):
+            session.open_lease(Lease(name, "host", 1, long_ago, long_ago, ended))
 
-    await store.transact(announce)
+    await store.transact(announce_the_dead)
     async with open_executor(store, [idle]) as executor:
         known = {lease.executor for lease in await store.read(lambda session: session.leases())}
         assert known == {"just dead", executor.id}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import attrs
 
 from milepost.lifecycle import events
+from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.states import TaskState
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.stores.protocol import Store
@@ -104,11 +107,18 @@ async def a_search_sees_the_present_state(store: Store) -> None:
 async def _page_while_tasks_arrive(store: Store, order: TaskOrder) -> list[int]:
     seen: list[int] = []
     pages = 0
-    wanted = TaskFilter(order=order, names=("send",))
-    while page := await search(store, wanted, limit=3):
+    async for page in _pages(store, TaskFilter(order=order, names=("send",)), size=3):
         seen.extend(numbers(page))
         pages += 1
         if pages <= 6:
             await insert(store, sample(19 + pages), sample(500 + pages, name="other"))
-        wanted = attrs.evolve(wanted, cursor=page[-1].id)
     return seen
+
+
+# Each page is read in one go and nothing is held open between two, so a loop that leaves early leaves nothing behind.
+async def _pages(  # noqa: ASYNC900
+    store: Store, wanted: TaskFilter, *, size: int
+) -> AsyncIterator[list[TaskRecord]]:
+    while page := await search(store, wanted, limit=size):
+        yield page
+        wanted = attrs.evolve(wanted, cursor=page[-1].id)
