@@ -292,12 +292,11 @@ def test_bound_methods_callable_objects_and_partials_are_functions_too() -> None
     assert task(Importer().walk).takes_execution
     assert task(name="calling")(Calling())(Order(7), Progress()) == Success.with_result(7)
     later: Any = CallingLater()
-    shape: TaskShape = task(name="later")(later).shape
-    assert shape is TaskShape.ASYNC
+    define: Any = task
+    assert define(name="later")(later).shape is TaskShape.ASYNC
     part: Any = functools.partial(multiply, 6)
-    doubled: Task[Any, Any, Any, Any] = task(name="partial")(part)
-    call: Any = doubled
-    assert call(Order(7), Progress()) == Success.with_result(42)
+    doubled = define(name="partial")(part)
+    assert doubled(Order(7), Progress()) == Success.with_result(42)
     assert doubled.types.metadata is Order
 
 

@@ -98,37 +98,39 @@ class PayloadRefused:
 
 
 def to_json_text(
-    value: Json,
-    *,
-    bytes_max: int = PAYLOAD_BYTES_MAX,
-    depth_max: int = PAYLOAD_DEPTH_MAX,
-    keys_are_text: bool = False,
+    value: Json, *, bytes_max: int = PAYLOAD_BYTES_MAX, depth_max: int = PAYLOAD_DEPTH_MAX
 ) -> Result[JsonText, PayloadRefused]:
     """Write `value` as canonical JSON, or say what of it cannot be stored; limits: UTF-8 bytes, nested containers.
-
-    `keys_are_text` says that the caller has seen to that already, which spares a walk through the value.
 
     >>> to_json_text({"b": 1, "a": [True, None]}).unwrap()
     '{"a":[true,null],"b":1}'
     >>> str(to_json_text({"ratio": [1.0, float("nan")]}).failure())
     '$.ratio[1]: nan is not a JSON number'
     """
+    written = write_json(value, bytes_max=bytes_max, depth_max=depth_max)
+    return Failure(written) if isinstance(written, PayloadRefused) else Success(written)
+
+
+def write_json(
+    value: Json, *, bytes_max: int, depth_max: int, keys_are_text: bool = False
+) -> JsonText | PayloadRefused:
+    """`to_json_text` for those who write very many: a bare union, and no walk for keys that are known to be text."""
     try:
         text = _to_text(value)
         plain = text.isascii() or bool(text.encode())
     except (ValueError, TypeError, RecursionError):  # UnicodeEncodeError is a ValueError
-        return Failure(_first_fault(value, depth_max))
+        return _first_fault(value, depth_max)
     # Cheap tests that can only err towards looking closer: the exact walk is left to values that might be wrong.
     shallow = text.count("[") + text.count("{") <= depth_max
     if plain and shallow and "\\u0000" not in text and (keys_are_text or _keys_are_text(value)):
         if len(text) * 4 <= bytes_max or len(text.encode()) <= bytes_max:
-            return Success(JsonText(text))
-        return Failure(PayloadRefused("$", f"{len(text.encode())} bytes, the limit is {bytes_max}"))
+            return JsonText(text)
+        return PayloadRefused("$", f"{len(text.encode())} bytes, the limit is {bytes_max}")
     for fault in _faults(value, "$", 0, depth_max):
-        return Failure(fault)
+        return fault
     if len(text.encode()) > bytes_max:
-        return Failure(PayloadRefused("$", f"{len(text.encode())} bytes, the limit is {bytes_max}"))
-    return Success(JsonText(text))
+        return PayloadRefused("$", f"{len(text.encode())} bytes, the limit is {bytes_max}")
+    return JsonText(text)
 
 
 def from_json_text(text: str) -> Result[Json, PayloadRefused]:

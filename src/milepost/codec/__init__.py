@@ -23,7 +23,7 @@ from milepost.payload import (
     PayloadRefused,
     from_json_text,
     parse_json_text,
-    to_json_text,
+    write_json,
 )
 
 T = TypeVar("T")
@@ -47,12 +47,17 @@ class TypeCodec(Generic[T]):
 
     def encode(self, value: object) -> Result[JsonText, PayloadRefused]:
         """Canonical JSON text of `value`, or where and why it is not a storable value of this type."""
+        written = self.write(value)
+        return Failure(written) if isinstance(written, PayloadRefused) else Success(written)
+
+    def write(self, value: object) -> JsonText | PayloadRefused:
+        """`encode` as a bare union, for what is done for every task."""
         try:
             plain = self._unstructure(value)
         except Exception:  # a property or a conversion of the user's class may raise anything
-            return Failure(locate_encoding(self.converter, value, self.type))
+            return locate_encoding(self.converter, value, self.type)
         # The hooks have made every key themselves, out of text.
-        return to_json_text(plain, bytes_max=self.bytes_max, depth_max=self.depth_max, keys_are_text=True)
+        return write_json(plain, bytes_max=self.bytes_max, depth_max=self.depth_max, keys_are_text=True)
 
     def decode(self, text: str) -> Result[T, PayloadRefused]:
         """The value that `text` holds, or where and why it does not hold one."""

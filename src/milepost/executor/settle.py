@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias, assert_never, final
 
 from attrs import frozen
-from returns.result import Result
-from returns.result import Success as Encoded
 from typing_extensions import TypeIs
 
 from milepost.codec import TypeCodec
@@ -110,11 +108,10 @@ def _event(task: AnyTask, value: AnyResult) -> Event:
 def _encoded(
     task: AnyTask, part: str, codec: TypeCodec[Any], value: object, event: Callable[[JsonText], Event]
 ) -> Event:
-    encoded: Result[JsonText, PayloadRefused] = codec.encode(value)
-    if isinstance(encoded, Encoded):
-        return event(encoded.unwrap())
-    refusal = encoded.failure()
-    return _crashed(task, InvalidResult(f"the {part} that {task.name!r} returned cannot be stored: {refusal}"))
+    written = codec.write(value)
+    if isinstance(written, PayloadRefused):
+        return _crashed(task, InvalidResult(f"the {part} that {task.name!r} returned cannot be stored: {written}"))
+    return event(written)
 
 
 def _failed(task: AnyTask, value: Failure[Any, Any], text: JsonText) -> Event:

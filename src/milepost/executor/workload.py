@@ -81,20 +81,25 @@ class Workload:
                 continue
             if self._observed:
                 self._tell(AttemptStarted(record.id, record.name, record.attempt, record.fence))
-            decoded = task.decode(record.version, record.metadata_json, record.execution_metadata_json)
-            if not isinstance(decoded, Success):
+            try:
+                metadata, execution_metadata = task.read(*_stored(record))
+            except Exception:  # what is wrong, and where, is found out by decoding once more, part by part
                 self._free(run)
-                if not run.lost:
-                    run.ending = True
-                    self._outbox.put(Parcel(run, events.Undecodable(str(decoded.failure()))))
+                self._refuse_to_run(run)
                 continue
-            metadata, execution_metadata = decoded.unwrap()
             if task.shape is TaskShape.PURE:
                 pure.append((run, metadata, execution_metadata))
             else:
                 nursery.start_soon(self._body, run, metadata, execution_metadata, committer, name=task.name)
         if pure:
             nursery.start_soon(self._pure_bodies, pure)
+
+    def _refuse_to_run(self, run: Run) -> None:
+        if not run.lost and not run.ending:
+            run.ending = True
+            decoded = run.task.decode(*_stored(run.record))
+            reason = "decoded at the second try only" if isinstance(decoded, Success) else str(decoded.failure())
+            self._outbox.put(Parcel(run, events.Undecodable(reason)))
 
     def has_fresh_suspect(self) -> bool:
         """Whether a task runs that may kill this process, and has not yet run for long without doing so."""
@@ -197,6 +202,10 @@ def _settled(task: AnyTask, ending: Ending) -> Settlement | None:
         return settle(task, ending)
     except Exception as error:  # user code can hide in an error's or a policy's methods; it must not reach the engine
         return Settlement(events.Crashed(Crash.of(error)))
+
+
+def _stored(record: TaskRecord) -> tuple[int, str, str]:
+    return record.version, record.metadata_json, record.execution_metadata_json
 
 
 def _limits(record: TaskRecord, task: AnyTask, start: float, now: datetime) -> tuple[float, float]:

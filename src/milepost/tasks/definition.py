@@ -111,17 +111,19 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
                     pass
                 case refused:
                     return Failure(refused.failure())
-        codec = self.codec
-        try:
-            return Success((codec.metadata.read(metadata), codec.execution_metadata.read(execution_metadata)))
-        except Exception:  # user code may raise anything; what was wrong, and where, is found by decoding part by part
-            m = codec.metadata.decode(metadata)
-            x = codec.execution_metadata.decode(execution_metadata)
+        m = self.codec.metadata.decode(metadata)
+        x = self.codec.execution_metadata.decode(execution_metadata)
         if not isinstance(m, Success):
             return Failure(_in("metadata", m.failure()))
         if not isinstance(x, Success):
             return Failure(_in("execution metadata", x.failure()))
         return Success((m.unwrap(), x.unwrap()))
+
+    def read(self, version: int, metadata: str, execution_metadata: str) -> tuple[Any, Any]:
+        """`decode` for what is most likely sound: raises anything at all for what is not."""
+        if version != self.version:
+            metadata, execution_metadata = self._upgraded(version, metadata, execution_metadata).unwrap()
+        return self.codec.metadata.read(metadata), self.codec.execution_metadata.read(execution_metadata)
 
     def _upgraded(
         self, version: int, metadata: str, execution_metadata: str
@@ -263,12 +265,12 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
         Raises `TaskDefinitionError` when it lacks execution metadata.
         """
         task = self.task
-        metadata = task.codec.metadata.encode(self.metadata)
-        if not isinstance(metadata, Success):
-            return Failure(_in("metadata", metadata.failure()))
-        execution_metadata = task.codec.execution_metadata.encode(self._start_metadata())
-        if not isinstance(execution_metadata, Success):
-            return Failure(_in("execution metadata", execution_metadata.failure()))
+        metadata = task.codec.metadata.write(self.metadata)
+        if isinstance(metadata, PayloadRefused):
+            return Failure(_in("metadata", metadata))
+        execution_metadata = task.codec.execution_metadata.write(self._start_metadata())
+        if isinstance(execution_metadata, PayloadRefused):
+            return Failure(_in("execution metadata", execution_metadata))
         return Success(
             Draft(
                 id=TaskId(new_id()),
@@ -276,8 +278,8 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
                 version=task.version,
                 queue=task.queue if self.queue is None else self.queue,
                 priority=task.priority if self.priority is None else self.priority,
-                metadata_json=metadata.unwrap(),
-                execution_metadata_json=execution_metadata.unwrap(),
+                metadata_json=metadata,
+                execution_metadata_json=execution_metadata,
                 key=self.key,
                 on_conflict=self.on_conflict,
                 correlation=self.correlation,

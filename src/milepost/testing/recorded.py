@@ -85,7 +85,7 @@ class RecordedExecution(Generic[X]):
         self, effect: Callable[[Transaction], Result[T, E]], next: X | Callable[[T], X]
     ) -> Result[T, E]:
         """Run the effect in `transaction` and record the commit that belongs to it."""
-        return self.record(effect(self.transaction), next)
+        return self.record_with(effect, next)
 
     def report(self, fraction: float, note: str = "") -> None:
         """Record a report."""
@@ -97,6 +97,17 @@ class RecordedExecution(Generic[X]):
             value: Any = next
             self.commits.append(cast("Callable[[object], X]", value)(answer.unwrap()) if callable(value) else value)
         return answer
+
+    def record_with(self, effect: Callable[[Transaction], Result[T, E]], next: X | Callable[[T], X]) -> Result[T, E]:
+        """Run the effect in `transaction`; without a commit it is rolled back, so its statements do not count."""
+        transaction, before = self.transaction, len(self.commits)
+        statements = transaction.statements if isinstance(transaction, RecordedTransaction) else []
+        kept = len(statements)
+        try:
+            return self.record(effect(transaction), next)
+        finally:
+            if len(self.commits) == before:
+                del statements[kept:]
 
 
 @final
@@ -150,7 +161,7 @@ class BlockingRecordedExecution(Generic[X]):
 
     def commit_with(self, effect: Callable[[Transaction], Result[T, E]], next: X | Callable[[T], X]) -> Result[T, E]:
         """Run the effect in the recording's transaction and record the commit that belongs to it."""
-        return self.recording.record(effect(self.recording.transaction), next)
+        return self.recording.record_with(effect, next)
 
     def report(self, fraction: float, note: str = "") -> None:
         """Record a report."""

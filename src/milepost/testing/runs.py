@@ -6,11 +6,13 @@ import inspect
 from typing import Any, Generic, TypeVar, final
 
 from attrs import frozen
+from returns.result import Success as Done
 
+from milepost.codec import TypeCodec
 from milepost.effects import Statement
 from milepost.errors import TaskDefinitionError
-from milepost.results import FollowUp, TaskResult
-from milepost.tasks import Task, TaskShape
+from milepost.results import Cancellation, Failure, FollowUp, Success, Suspended, TaskResult, Unchanged
+from milepost.tasks import AnyTask, Task, TaskShape
 from milepost.testing.recorded import RecordedExecution, RecordedTransaction, recorded_execution
 
 M = TypeVar("M")
@@ -43,16 +45,17 @@ class Run(Generic[R, E, X]):
 async def run_once(task: Task[M, X, R, E], metadata: M, execution_metadata: X) -> Run[R, E, X]:
     """Call a task of any shape once, as an executor would, and return everything that it did.
 
-    Metadata, execution metadata and commits make the journey through the codec, so what could not be stored fails
-    here too, with `TaskDefinitionError`. What the function raises is raised.
+    Metadata, execution metadata, commits and the answer make the journey through the codec, so what could not be stored
+    fails here too, with `TaskDefinitionError`. What the function raises is raised.
     """
-    execution = recorded_execution(_travelled(task, task.codec.execution_metadata, execution_metadata))
-    arguments = [_travelled(task, task.codec.metadata, metadata), execution.start]
+    execution = recorded_execution(_travelled(task, "execution_metadata", execution_metadata))
+    arguments = [_travelled(task, "metadata", metadata), execution.start]
     if task.takes_execution:
         arguments.append(execution.blocking if task.shape is TaskShape.BLOCKING else execution)
     returned = task.function(*arguments)
     result: Any = await returned if inspect.isawaitable(returned) else returned
-    commits = tuple(_travelled(task, task.codec.execution_metadata, each) for each in execution.commits)
+    commits = tuple(_travelled(task, "execution_metadata", each) for each in execution.commits)
+    _check(task, result)
     return Run(result, commits, tuple(execution.reports), _statements(execution))
 
 
@@ -61,9 +64,26 @@ def _statements(execution: RecordedExecution[Any]) -> tuple[Statement, ...]:
     return tuple(transaction.statements) if isinstance(transaction, RecordedTransaction) else ()
 
 
-def _travelled(task: Task[Any, Any, Any, Any], codec: Any, value: Any) -> Any:
+def _check(task: AnyTask, result: object) -> None:
+    match result:
+        case Success(result=value):
+            _travelled(task, "result", value)
+        case Failure(error=value) | Cancellation(error=value):
+            _travelled(task, "error", value)
+        case Suspended(execution_metadata=Unchanged()):
+            pass
+        case Suspended(execution_metadata=value):
+            _travelled(task, "execution_metadata", value)
+        case _:
+            raise TaskDefinitionError(
+                f"{task.name!r} returned {result!r}, which is none of Success, Suspended, Failure, Cancellation"
+            )
+
+
+def _travelled(task: AnyTask, part: str, value: Any) -> Any:
+    codec: TypeCodec[Any] = getattr(task.codec, part)
     stored = codec.encode(value).bind(codec.decode)
-    try:
+    if isinstance(stored, Done):
         return stored.unwrap()
-    except Exception:
-        raise TaskDefinitionError(f"{task.name!r} cannot store {value!r}: {stored.failure()}") from None
+    said = f"cannot store {value!r} as its {part.replace('_', ' ')}: {stored.failure()}"
+    raise TaskDefinitionError(f"{task.name!r} {said}")

@@ -1,0 +1,137 @@
+"""A `BlockingClient` as a trio program would use it, and the tasks that the tests of both clients share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeAlias, TypeVar, final
+
+import trio
+from attrs import frozen
+from returns.result import Result
+
+from milepost import (
+    BlockingClient,
+    BlockingTaskHandle,
+    BlockingTransactionClient,
+    CancelAccepted,
+    CancelRefused,
+    Client,
+    DeleteRefused,
+    EnqueueRefusal,
+    HistoryEvent,
+    Outcome,
+    RequeueRefused,
+    Store,
+    Success,
+    TaskHandle,
+    TaskId,
+    TaskNotFound,
+    TaskPage,
+    TaskQuery,
+    TaskRecord,
+    TaskRequest,
+    TaskResult,
+    task,
+)
+
+T = TypeVar("T")
+AnyRequest: TypeAlias = TaskRequest[Any, Any, Any, Any]
+AnyHandle: TypeAlias = TaskHandle[Any, Any] | BlockingTaskHandle[Any, Any]
+
+
+class Color(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@frozen
+class Part:
+    sku: str
+    color: Color = Color.RED
+
+
+@frozen
+class Order:
+    id: int | str
+    part: Part = Part("bolt")
+    at: datetime = datetime(2030, 1, 1, tzinfo=UTC)
+    tags: tuple[str, ...] = ()
+
+
+@frozen
+class Progress:
+    page: int = 0
+    part: Part | None = None
+
+
+@task
+def ship(metadata: Order, progress: Progress) -> TaskResult[Part, str]:
+    return Success.with_result(metadata.part).for_error(str)
+
+
+@task
+def bill(metadata: Order, progress: Progress) -> TaskResult[int, str]:
+    return Success.with_result(progress.page).for_error(str)
+
+
+@final
+class Threaded:
+    """The verbs of a `BlockingClient`, each called in a thread."""
+
+    def __init__(self, inner: BlockingClient) -> None:
+        self.inner = inner
+        self.store: Store = inner.store
+
+    async def enqueue(self, request: AnyRequest) -> BlockingTaskHandle[Any, Any]:
+        return await _in_thread(lambda: self.inner.enqueue(request))
+
+    async def enqueue_all(self, requests: Iterable[AnyRequest]) -> list[BlockingTaskHandle[Any, Any]]:
+        return await _in_thread(lambda: self.inner.enqueue_all(requests))
+
+    async def try_enqueue(self, request: AnyRequest) -> Result[BlockingTaskHandle[Any, Any], EnqueueRefusal]:
+        return await _in_thread(lambda: self.inner.try_enqueue(request))
+
+    async def try_enqueue_all(
+        self, requests: Iterable[AnyRequest]
+    ) -> Result[list[BlockingTaskHandle[Any, Any]], EnqueueRefusal]:
+        return await _in_thread(lambda: self.inner.try_enqueue_all(requests))
+
+    def within(self, connection: object) -> BlockingTransactionClient:
+        return self.inner.within(connection)
+
+    async def get(self, id: TaskId) -> Result[TaskRecord, TaskNotFound]:
+        return await _in_thread(lambda: self.inner.get(id))
+
+    async def search(self, query: TaskQuery[Any]) -> TaskPage:
+        return await _in_thread(lambda: self.inner.search(query))
+
+    async def count(self, query: TaskQuery[Any]) -> int:
+        return await _in_thread(lambda: self.inner.count(query))
+
+    async def history(self, id: TaskId) -> list[HistoryEvent]:
+        return await _in_thread(lambda: self.inner.history(id))
+
+    async def wait(self, target: Any, *, timeout_seconds: float | None = None) -> Outcome[Any, Any]:
+        def wait() -> Outcome[Any, Any]:
+            outcome: Outcome[Any, Any] = self.inner.wait(target, timeout_seconds=timeout_seconds)
+            return outcome
+
+        return await _in_thread(wait)
+
+    async def cancel(self, id: TaskId, *, reason: str = "") -> Result[CancelAccepted, CancelRefused]:
+        return await _in_thread(lambda: self.inner.cancel(id, reason=reason))
+
+    async def requeue(self, id: TaskId, *, from_start: bool = False) -> Result[TaskRecord, RequeueRefused]:
+        return await _in_thread(lambda: self.inner.requeue(id, from_start=from_start))
+
+    async def delete(self, id: TaskId) -> Result[TaskRecord, DeleteRefused]:
+        return await _in_thread(lambda: self.inner.delete(id))
+
+
+AnyClient: TypeAlias = Client | Threaded
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    return await trio.to_thread.run_sync(function)
