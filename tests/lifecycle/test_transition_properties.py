@@ -18,7 +18,6 @@ from milepost.lifecycle.transition import (
     Policy,
     Transition,
     admission,
-    claim_history,
     enqueued_history,
     is_audited,
     transition,
@@ -96,14 +95,6 @@ def test_a_change_has_one_line_of_history_if_it_is_audited(change: Transition) -
         assert is_audited(line.kind, before.audit)
         assert (line.state, line.attempt) == (after.state, before.attempt)
         assert line.executor == (after.executor or before.executor)
-
-
-@given(_claimable(), moments())
-def test_a_claim_tells_the_same_history_to_stores_that_claim_in_sets(record: TaskRecord, now: datetime) -> None:
-    decision = transition(record, events.Claimed("ada", "token"), now=now)
-    assert isinstance(decision, Transition)
-    reclaimed = record.state is TaskState.RUNNING
-    assert claim_history(decision.after, reclaimed=reclaimed, now=now) == decision.history
 
 
 @given(_claimable(), moments(), policies())

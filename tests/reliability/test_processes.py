@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 MANY = 1_000_000
+TIMES = int(os.environ.get("MILEPOST_SOAK", "1"))
+"""How many times as many kills and restarts as in the quick tier; `make soak` sets it."""
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ async def assert_booked_once(store: Store, tasks: int) -> None:
 
 
 async def test_a_hundred_kills_lose_nothing_and_repeat_no_effect(store: Store, tmp_path: Path) -> None:
-    kills, wave = 100, 20
+    kills, wave = 100 * TIMES, 20
     chance = random.Random(7)
     with fleet(store, tmp_path) as workers:
         living = [workers.start() for _ in range(4)]
@@ -122,7 +124,7 @@ async def test_a_hundred_kills_lose_nothing_and_repeat_no_effect(store: Store, t
             victim.kill()
             victim.wait()
             living.append(workers.start())
-        await until_all_are(store, TaskState.COMPLETED, kills * wave, seconds=60)
+        await until_all_are(store, TaskState.COMPLETED, kills * wave, seconds=60 * TIMES)
         await assert_booked_once(store, kills * wave)
     kinds = await kinds_of_all(store)
     assert kinds[HistoryKind.RECLAIMED.value] >= 50, "too few tasks were cut for this to mean anything"
@@ -200,7 +202,7 @@ async def _told(workers: Fleet, process: subprocess.Popen[bytes], what: str, tim
 
 
 async def test_fifty_graceful_restarts_cost_no_attempt_and_leave_nothing_owned(store: Store, tmp_path: Path) -> None:
-    restarts, wave = 50, 4
+    restarts, wave = 50 * TIMES, 4
     with fleet(store, tmp_path, stalls_max=5) as workers:
         living = [workers.start() for _ in range(3)]
         for _ in range(restarts):
@@ -213,7 +215,7 @@ async def test_fifty_graceful_restarts_cost_no_attempt_and_leave_nothing_owned(s
             assert not await holds_a_lease(store, leaving)
             owners = {owner for (owner,) in await sql(store, "select distinct executor from milepost_task")} - {None}
             assert owners <= {lease.executor for lease in await leases(store)}
-        await until_all_are(store, TaskState.COMPLETED, restarts * wave, seconds=60)
+        await until_all_are(store, TaskState.COMPLETED, restarts * wave, seconds=60 * TIMES)
         for process in living:
             process.terminate()
             assert await trio.to_thread.run_sync(process.wait) == 0

@@ -24,7 +24,8 @@ from milepost.payload import JsonText
 from milepost.stores.filter import TaskFilter
 from milepost.stores.open import connect_store, open_store
 from milepost.stores.protocol import ANY_HINT, ClaimOrder, Hint, Lease, Report, Session, Store, Watch
-from milepost.stores.sqlite.driver import Connection, Driver, Place, driver_of
+from milepost.stores.sqlite.driver import Connection, Driver, Place
+from milepost.stores.sqlite.libraries import driver_of
 from milepost.stores.sqlite.opening import Opening
 from milepost.stores.sqlite.ticker import Bulletin, Ticker
 from milepost.stores.sqlite.writer import Writer

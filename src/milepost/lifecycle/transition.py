@@ -336,14 +336,6 @@ def _to(
     return Transition(record, after, (HistoryEvent(now, kind, state, record.attempt, executor, reason),))
 
 
-def claim_history(claimed: TaskRecord, *, reclaimed: bool, now: datetime) -> tuple[HistoryEvent, ...]:
-    """The history of a claim, for stores that claim whole sets in one statement."""
-    kind = HistoryKind.RECLAIMED if reclaimed else HistoryKind.CLAIMED
-    if not is_audited(kind, claimed.audit):
-        return ()
-    return (HistoryEvent(now, kind, claimed.state, claimed.attempt, claimed.executor),)
-
-
 def enqueued_history(record: TaskRecord) -> tuple[HistoryEvent, ...]:
     """The first line of a task's history, told from its row."""
     if not is_audited(HistoryKind.ENQUEUED, record.audit):

@@ -1,4 +1,4 @@
-"""The seam over the two SQLite drivers: what the store needs of a connection, and who can open one.
+"""The seam over the two SQLite drivers: what the store needs of a library and of a connection.
 
 A connection here speaks lists of tuples and milepost's own exceptions; what user code runs keeps the driver's.
 """
@@ -104,17 +104,3 @@ class Driver(Protocol):
     def adopt(self, raw: Any) -> Connection | None:
         """The caller's own connection as one of ours; None if it is not of this library."""
         ...
-
-
-def driver_of(library: str) -> Driver:
-    """The driver of that name, imported only now: programs need only the library that they use."""
-    if library == "sqlite3":
-        from milepost.stores.sqlite.stdlib_driver import StdlibDriver
-
-        return StdlibDriver()
-    from milepost.stores.sqlite.apsw_driver import ApswDriver
-
-    return ApswDriver()
-
-
-LIBRARIES = ("apsw", "sqlite3")

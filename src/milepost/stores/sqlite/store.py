@@ -14,8 +14,9 @@ from milepost.clock import Clock, system_clock
 from milepost.errors import StoreClosed, StoreError
 from milepost.stores.protocol import Hint, Session
 from milepost.stores.sqlite import mixing
-from milepost.stores.sqlite.driver import LIBRARIES, Connection, Place, driver_of
+from milepost.stores.sqlite.driver import Connection, Place
 from milepost.stores.sqlite.filters import define_contains, knows_contains
+from milepost.stores.sqlite.libraries import LIBRARIES, driver_of
 from milepost.stores.sqlite.opening import Opening
 from milepost.stores.sqlite.patience import BUSY_SECONDS
 from milepost.stores.sqlite.reader import Reader
