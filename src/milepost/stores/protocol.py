@@ -138,7 +138,10 @@ class Session(Protocol):
 
     def write(self, transitions: Sequence[Transition]) -> list[bool]:
         """Apply each transition, with its history, if the row still has the version of its `before`: state, fence,
-        token, sequence and revision. One answer per transition; False means that nothing of it was written."""
+        token, sequence and revision. One answer per transition; False means that nothing of it was written.
+
+        What was reported since `before` was read stays, unless the transition itself resets it.
+        """
         ...
 
     def report(self, reports: Sequence[Report]) -> None:

@@ -194,7 +194,7 @@ class MemorySession:
         row = self._tables.rows.get(decided.before.id)
         if row is None or Version.of(row.record) != Version.of(decided.before):
             return False
-        self._apply(decided, row.number)
+        self._apply(attrs.evolve(decided, after=_with_report(decided, row.record)), row.number)
         return True
 
     def _apply(self, decided: Transition, number: int) -> None:
@@ -263,3 +263,11 @@ def _set(leases: dict[str, Lease], executor: str, lease: Lease | None) -> None:
         leases.pop(executor, None)
     else:
         leases[executor] = lease
+
+
+def _with_report(decided: Transition, current: TaskRecord) -> TaskRecord:
+    """What a transition makes of the record, with what was reported since the decision unless that resets reports."""
+    before, after = decided.before, decided.after
+    if (before.progress, before.progress_note) != (after.progress, after.progress_note):
+        return after
+    return after.changed({"progress": current.progress, "progress_note": current.progress_note})

@@ -47,6 +47,7 @@ async def a_report_does_not_make_the_owners_write_stale(store: Store) -> None:
     claimed = await claim_one(store, sample(1))
     await _report(store, Report(claimed.id, claimed.token or "", 0.5, ""))
     await apply(store, claimed, events.Committed(JsonText("1")))
+    same((await get(store, claimed.id)).progress, 0.5, "the progress that was reported before the write")
 
 
 async def a_report_of_another_token_changes_nothing(store: Store) -> None:
