@@ -443,7 +443,7 @@ async def test_what_was_read_for_one_who_left_is_not_told_to_the_next(store: Sto
 
         async def read(self, function: Any) -> Any:
             answer: Any = await self.inner.read(function)
-            if type(answer) is dict and left.id in answer and not reading.is_set():
+            if hasattr(answer, "keys") and left.id in answer and not reading.is_set():
                 reading.set()
                 await go_on.wait()
             return answer

@@ -6,11 +6,13 @@ import inspect
 from typing import Any, Generic, TypeVar, final
 
 from attrs import frozen
+from returns.result import Result
 from returns.result import Success as Done
 
 from milepost.codec import TypeCodec
 from milepost.effects import Statement
 from milepost.errors import TaskDefinitionError
+from milepost.payload import PayloadRefused
 from milepost.results import Cancellation, Failure, FollowUp, Success, Suspended, TaskResult, Unchanged
 from milepost.tasks import AnyTask, Task, TaskShape
 from milepost.testing.recorded import RecordedExecution, RecordedTransaction, recorded_execution
@@ -64,7 +66,7 @@ def _statements(execution: RecordedExecution[Any]) -> tuple[Statement, ...]:
     return tuple(transaction.statements) if isinstance(transaction, RecordedTransaction) else ()
 
 
-def _check(task: AnyTask, result: object) -> None:
+def _check(task: AnyTask, result: Any) -> None:
     match result:
         case Success(result=value):
             _travelled(task, "result", value)
@@ -74,15 +76,17 @@ def _check(task: AnyTask, result: object) -> None:
             pass
         case Suspended(execution_metadata=value):
             _travelled(task, "execution_metadata", value)
-        case _:
+        case other:
             raise TaskDefinitionError(
-                f"{task.name!r} returned {result!r}, which is none of Success, Suspended, Failure, Cancellation"
+                f"{task.name!r} returned {other!r}, which is none of Success, Suspended, Failure, Cancellation"
             )
 
 
 def _travelled(task: AnyTask, part: str, value: Any) -> Any:
     codec: TypeCodec[Any] = getattr(task.codec, part)
-    stored = codec.encode(value).bind(codec.decode)
+    stored: Result[Any, PayloadRefused] = codec.encode(value)
+    if isinstance(stored, Done):
+        stored = codec.decode(stored.unwrap())
     if isinstance(stored, Done):
         return stored.unwrap()
     said = f"cannot store {value!r} as its {part.replace('_', ' ')}: {stored.failure()}"

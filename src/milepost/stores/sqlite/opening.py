@@ -13,7 +13,7 @@ from milepost.stores.sqlite.filters import define_contains
 from milepost.stores.sqlite.migrations import is_current, migrate, schema_old
 from milepost.stores.sqlite.patience import Patience
 
-_CACHE_KIB = 16_384
+_CACHE_KIB = 4 * 1_024
 _WAL_BYTES_KEPT = 64 << 20
 
 
