@@ -77,11 +77,7 @@ def legible(error: Exception) -> str:
 
 
 def storable_text(text: str) -> str:
-    """Without what no database can hold: NUL, and halves of surrogate pairs.
-
-    >>> storable_text("a\0b\ud800")
-    'a\\\\0b\\\\ud800'
-    """
+    """Without what no database can hold: NUL, and halves of surrogate pairs."""
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, final
 from attrs import frozen
 from returns.result import Result
 from returns.result import Success as Done
+from typing_extensions import TypeIs
 
 from milepost.codec import TypeCodec
 from milepost.effects import Statement
@@ -66,20 +67,23 @@ def _statements(execution: RecordedExecution[Any]) -> tuple[Statement, ...]:
     return tuple(transaction.statements) if isinstance(transaction, RecordedTransaction) else ()
 
 
-def _check(task: AnyTask, result: Any) -> None:
+def _check(task: AnyTask, result: object) -> None:
+    if not _is_result(result):
+        raise TaskDefinitionError(
+            f"{task.name!r} returned {result!r}, which is none of Success, Suspended, Failure, Cancellation"
+        )
     match result:
         case Success(result=value):
             _travelled(task, "result", value)
         case Failure(error=value) | Cancellation(error=value):
             _travelled(task, "error", value)
-        case Suspended(execution_metadata=Unchanged()):
-            pass
         case Suspended(execution_metadata=value):
-            _travelled(task, "execution_metadata", value)
-        case other:
-            raise TaskDefinitionError(
-                f"{task.name!r} returned {other!r}, which is none of Success, Suspended, Failure, Cancellation"
-            )
+            if not isinstance(value, Unchanged):
+                _travelled(task, "execution_metadata", value)
+
+
+def _is_result(value: object) -> TypeIs[TaskResult[Any, Any, Any]]:
+    return isinstance(value, (Success, Failure, Suspended, Cancellation))
 
 
 def _travelled(task: AnyTask, part: str, value: Any) -> Any:
