@@ -6,6 +6,7 @@ import argparse
 import platform
 import tempfile
 from pathlib import Path
+from statistics import median
 
 import apsw
 import trio
@@ -13,6 +14,7 @@ import trio
 from benchmarks import backlog, end_to_end, floors
 from benchmarks.end_to_end import milliseconds
 
+ROUNDS = 5
 PARTS = ("drain", "enqueue", "commit", "start", "memory", "backlog")
 
 
@@ -42,19 +44,27 @@ async def measure(folder: Path, parts: list[str], *, quick: bool) -> None:
 
 
 async def _drain(folder: Path, total: int, slots: int) -> None:
-    floor = await floors.measure(folder, total, slots)
-    plain = await end_to_end.drain(folder, total, slots, pure=True)
-    waiting = await end_to_end.drain(folder, total, slots)
+    """Floor, plain and async in turn, several times: a machine's speed drifts, so each figure is a median."""
+    floor: list[floors.Floor] = []
+    plain: list[end_to_end.Drained] = []
+    waiting: list[end_to_end.Drained] = []
+    for number in range(ROUNDS):
+        place = f"{slots}-{number}"
+        floor.append(await floors.measure(folder / f"floor-{place}.db", total, slots))
+        plain.append(await end_to_end.drain(folder / f"plain-{place}.db", total, slots, pure=True))
+        waiting.append(await end_to_end.drain(folder / f"async-{place}.db", total, slots))
+    lowest = median(each.drained for each in floor)
     for kind, drained in (("plain def", plain), ("async def", waiting)):
+        rate = median(each.drain for each in drained)
         print(
-            f"drain {total:,} {kind} at {slots:3} slots   {drained.drain:9,.0f}/s   "
-            f"floor {floor.drained:9,.0f}/s   ratio {drained.drain / floor.drained:.2f}   "
-            f"{drained.cpu_micros:.0f} us of CPU a task"
+            f"drain {total:,} {kind} at {slots:3} slots   {rate:9,.0f}/s   floor {lowest:9,.0f}/s   "
+            f"ratio {rate / lowest:.2f}   {median(each.cpu_micros for each in drained):.0f} us of CPU a task"
         )
+    rate = median(each.enqueue_all for each in waiting)
+    encoded, ready = median(each.encoded_rows for each in floor), median(each.ready_rows for each in floor)
     print(
-        f"enqueue_all of {total:,}                 {waiting.enqueue_all:9,.0f}/s   "
-        f"floor {floor.encoded_rows:9,.0f}/s   ratio {waiting.enqueue_all / floor.encoded_rows:.2f}   "
-        f"(rows that are encoded already: {floor.ready_rows:,.0f}/s, {waiting.enqueue_all / floor.ready_rows:.2f})"
+        f"enqueue_all of {total:,}                 {rate:9,.0f}/s   floor {encoded:9,.0f}/s   "
+        f"ratio {rate / encoded:.2f}   (rows that are encoded already: {ready:,.0f}/s, {rate / ready:.2f})"
     )
 
 

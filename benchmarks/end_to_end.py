@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
+from benchmarks.floors import forget_the_setting_up
 from milepost import (
     Client,
     Empty,
@@ -93,15 +94,16 @@ class Drained:
     cpu_micros: float
 
 
-async def drain(folder: Path, total: int, slots: int, *, pure: bool = False) -> Drained:
+async def drain(path: Path, total: int, slots: int, *, pure: bool = False) -> Drained:
     """Enqueue `total` no-ops in one transaction and drain them."""
     which = pure_no_op if pure else no_op
-    async with open_store(f"sqlite:///{folder}/drain-{slots}-{pure}.db") as store:
+    async with open_store(f"sqlite:///{path}") as store:
         client = Client(store)
         requests = [which.with_metadata(Metadata(n)) for n in range(total)]
         begin = time.perf_counter()
         await client.enqueue_all(requests)
         enqueued = total / (time.perf_counter() - begin)
+        forget_the_setting_up()
         begin, cpu = time.perf_counter(), time.process_time()
         async with open_executor(store, [which], config=ExecutorConfig(concurrency=slots)) as executor:
             await until_ended(executor, total)
@@ -128,6 +130,7 @@ async def commit_seconds(folder: Path, committers: int, commits: int) -> list[fl
         client = Client(store)
         async with open_executor(store, [committer], config=ExecutorConfig(concurrency=committers)):
             requests = [committer.with_metadata(Metadata(commits)) for _ in range(committers)]
+            forget_the_setting_up()
             for handle in await client.enqueue_all(requests):
                 await handle.wait()
     return list(COMMIT_SECONDS)
@@ -139,6 +142,7 @@ async def start_seconds(folder: Path, total: int) -> list[float]:
     async with open_store(f"sqlite:///{folder}/start.db") as store:
         client = Client(store)
         async with open_executor(store, [starter]):
+            forget_the_setting_up()
             for _ in range(total):
                 handle = await client.enqueue(starter.with_metadata(Metadata(time.time_ns())))
                 await handle.wait()
