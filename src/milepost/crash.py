@@ -8,6 +8,8 @@ from typing import final
 
 from attrs import frozen
 
+from milepost.payload import storable_text
+
 _TRACEBACK_CHARACTERS_MAX = 16_384
 _MESSAGE_CHARACTERS_MAX = 4_096
 
@@ -47,9 +49,9 @@ class Crash:
         text = "".join(tracebacks.format_exception(error))
         return cls(
             kind,
-            message=_storable(_message_of(error))[:_MESSAGE_CHARACTERS_MAX],
+            message=storable_text(_message_of(error))[:_MESSAGE_CHARACTERS_MAX],
             type_name=_type_name(type(error)),
-            traceback=_storable(text)[-_TRACEBACK_CHARACTERS_MAX:],
+            traceback=storable_text(text)[-_TRACEBACK_CHARACTERS_MAX:],
         )
 
 
@@ -62,8 +64,3 @@ def _message_of(error: BaseException) -> str:
 
 def _type_name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _storable(text: str) -> str:
-    """Without what no database can hold: NUL, and halves of surrogate pairs."""
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -231,6 +231,26 @@ async def test_a_report_is_seen_while_the_task_runs_and_the_latest_wins(store: S
         finish.set()
 
 
+async def test_a_report_that_no_database_holds_is_told_escaped_and_fails_nothing(store: Store) -> None:
+    finish = trio.Event()
+
+    @task
+    async def tell(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
+        execution.report(0.5, "half \ud800\0")
+        await finish.wait()
+        return Success.with_result(1)
+
+    (id,) = await enqueue(store, tell.with_metadata(1))
+    async with open_executor(store, [tell], config=quick()):
+
+        async def told() -> bool:
+            return (await record_of(store, id)).progress is not None
+
+        await until_async(told, "the report")
+        assert (await record_of(store, id)).progress_note == "half \\ud800\\0"
+        finish.set()
+
+
 async def test_the_idempotency_key_is_the_same_after_a_crash_and_new_after_a_commit(store: Store) -> None:
     keys: list[str] = []
 

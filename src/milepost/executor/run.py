@@ -15,7 +15,7 @@ from returns.result import Result, Success
 from milepost.effects import Transaction
 from milepost.errors import ClaimLost, InvalidPayload
 from milepost.lifecycle.record import TaskId, TaskRecord
-from milepost.payload import JsonText
+from milepost.payload import JsonText, storable_text
 from milepost.tasks import AnyTask, StopKind, Stopping
 from milepost.tasks.execution import TaskLog
 
@@ -192,7 +192,7 @@ class RunExecution:
     def report(self, fraction: float, note: str = "") -> None:
         """Tell people how far the run is."""
         if math.isfinite(fraction):
-            self._committer.report(self._run, min(1.0, max(0.0, fraction)), note)
+            self._committer.report(self._run, min(1.0, max(0.0, fraction)), storable_text(note))
 
     def _encode(self, execution_metadata: object) -> JsonText:
         if self._run.lost:

@@ -156,24 +156,26 @@ class Turns:
             receipt = await self._store.transact(partial(take_turn, plan=plan))
         except StoreError as error:
             self.outbox.put_back(parcels)
+            self._keep_reports(plan)
             self.doubt()
             await self.back_off(error)
             self._pause_if_blocked(sent_at)
             return
         except Exception:
             _log.exception("a turn failed as a whole; its items are tried one by one")
-            await self._carry_one_by_one(parcels)
+            await self._carry_one_by_one(plan, parcels)
             return
         self.taken += 1
         self.health.answered()
         self._pause_if_blocked(sent_at)
         self._apply(plan, parcels, receipt, sent_at)
 
-    async def _carry_one_by_one(self, parcels: Sequence[Parcel]) -> None:
+    async def _carry_one_by_one(self, plan: TurnPlan, parcels: Sequence[Parcel]) -> None:
         for index, parcel in enumerate(parcels):
-            plan = attrs.evolve(self._plan([parcel]), demand=None, reports=(), renew=False, reconcile=None)
+            alone = [self._delivery(parcel)]
+            single = attrs.evolve(plan, deliveries=alone, demand=None, reports=(), renew=False, reconcile=None)
             try:
-                receipt = await self._store.transact(partial(take_turn, plan=plan))
+                receipt = await self._store.transact(partial(take_turn, plan=single))
             except StoreError as error:
                 self.outbox.put_back(list(parcels[index:]))
                 await self.back_off(error)
@@ -208,6 +210,10 @@ class Turns:
         finally:
             self._landed()
             self.kick()
+
+    def _keep_reports(self, plan: TurnPlan) -> None:
+        for report in plan.reports:
+            self.reports.setdefault(report.id, report)  # what was reported meanwhile is newer
 
     def _landed(self) -> None:
         self._in_flight -= 1
