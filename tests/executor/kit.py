@@ -191,14 +191,24 @@ class PassingStore:
         return self.inner.url
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
-        return await self.inner.transact(function, alone=alone, within_seconds=within_seconds)
+        return await self.inner.transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
 
     def transact_blocking(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
-        return self.inner.transact_blocking(function, alone=alone, within_seconds=within_seconds)
+        return self.inner.transact_blocking(function, alone=alone, within_seconds=within_seconds, durable=durable)
 
     async def read(self, function: Callable[[Session], T]) -> T:
         return await self.inner.read(function)

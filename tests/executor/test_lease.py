@@ -278,9 +278,14 @@ class LosesReplies(PassingStore):
         self.lost = 0
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
-        answer = await super().transact(function, alone=alone, within_seconds=within_seconds)
+        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
         if not self.lost and self.is_unlucky(answer):
             self.lost += 1
             raise StoreUnreachable("the connection broke before the answer came")

@@ -245,9 +245,14 @@ class Gate(PassingStore):
         self.claimed, self.go = trio.Event(), trio.Event()
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
-        answer = await super().transact(function, alone=alone, within_seconds=within_seconds)
+        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
         if isinstance(answer, TurnReceipt) and answer.claimed:
             self.claimed.set()
             await self.go.wait()
@@ -280,12 +285,17 @@ class Unplugged(PassingStore):
     away = False
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
         await trio.lowlevel.checkpoint()
         if self.away:
             raise StoreUnreachable("unplugged")
-        return await super().transact(function, alone=alone, within_seconds=within_seconds)
+        return await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from milepost import (
     task,
 )
 from milepost.errors import StoreBusy, StoreError, StoreUnreachable
+from milepost.executor.turn import TurnReceipt
 from milepost.stores.protocol import Session
 from milepost.stores.sqlite import SqliteStore
 from milepost.stores.sqlite.driver import Place
@@ -61,19 +62,29 @@ class FailingStore(PassingStore):
         self.failed: Counter[str] = Counter()
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
         await trio.lowlevel.checkpoint()
         self._fail("before")
-        answer = await super().transact(function, alone=alone, within_seconds=within_seconds)
+        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
         self._fail("after")
         return answer
 
     def transact_blocking(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
         self._fail("before")
-        answer = super().transact_blocking(function, alone=alone, within_seconds=within_seconds)
+        answer = super().transact_blocking(function, alone=alone, within_seconds=within_seconds, durable=durable)
         self._fail("after")
         return answer
 
@@ -83,6 +94,37 @@ class FailingStore(PassingStore):
             raise StoreUnreachable(f"failed {when} it was done")
 
 
+class SyncNotes(PassingStore):
+    """Notes of each turn whether it had to be durable, and whether it claimed or wrote."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.turns: list[tuple[bool, TurnReceipt]] = []
+
+    async def transact(
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
+    ) -> T:
+        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        if isinstance(answer, TurnReceipt):
+            self.turns.append((durable, answer))
+        return answer
+
+
+async def test_turns_that_carry_what_runs_handed_in_are_durable_and_those_that_only_claim_are_not(store: Store) -> None:
+    notes = SyncNotes(store)
+    handles = await Client(store).enqueue_all([book_nothing.with_metadata(n) for n in range(5)])
+    async with open_executor(notes, [book_nothing], config=quick()):
+        await until_state(store, handles[-1].id, TaskState.COMPLETED)
+    assert all(durable for durable, receipt in notes.turns if receipt.written)
+    assert not any(durable for durable, receipt in notes.turns if not receipt.written)
+    assert sum(len(receipt.written) for _, receipt in notes.turns) == 2 * len(handles)
+
+
 def assert_told_once_per_change(recorder: Recorder) -> None:
     told = [StoreCondition.UP, *(each.condition for each in recorder.of(StoreChanged))]
     assert all(one is not next for one, next in itertools.pairwise(told)), told
@@ -90,6 +132,12 @@ def assert_told_once_per_change(recorder: Recorder) -> None:
 
 
 INSERT = "insert into ledger values (?, ?)"
+
+
+@task
+async def book_nothing(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
+    await execution.commit(1)
+    return Success.with_result(metadata)
 
 
 @task

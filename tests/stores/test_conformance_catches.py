@@ -105,14 +105,28 @@ class PassingStore:
         self.close = self.inner.close
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
-        return await self.inner.transact(self.wrapped(function), alone=alone, within_seconds=within_seconds)
+        return await self.inner.transact(
+            self.wrapped(function), alone=alone, within_seconds=within_seconds, durable=durable
+        )
 
     def transact_blocking(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
-        return self.inner.transact_blocking(self.wrapped(function), alone=alone, within_seconds=within_seconds)
+        return self.inner.transact_blocking(
+            self.wrapped(function), alone=alone, within_seconds=within_seconds, durable=durable
+        )
 
     async def read(self, function: Callable[[Session], T]) -> T:
         return await self.inner.read(self.wrapped(function))
@@ -218,14 +232,24 @@ class RollbackLoses(PassingStore):
     """Commits what a function did before it raised."""
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
-        return (await super().transact(_kept(function), alone=alone, within_seconds=within_seconds))()
+        return (await super().transact(_kept(function), alone=alone, within_seconds=within_seconds, durable=durable))()
 
     def transact_blocking(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
-        return super().transact_blocking(_kept(function), alone=alone, within_seconds=within_seconds)()
+        return super().transact_blocking(_kept(function), alone=alone, within_seconds=within_seconds, durable=durable)()
 
 
 class HintsLost(PassingStore):

@@ -14,6 +14,7 @@ from typing import Any, cast, final
 import apsw
 import pytest
 import trio
+import trio.testing
 
 from milepost.effects import Parameters
 from milepost.errors import EffectTimeout, StoreClosed, StoreError, StoreUnreachable
@@ -233,6 +234,42 @@ async def test_a_function_that_ends_the_lent_transaction_is_told_and_the_store_g
             await store.transact(lambda session: session.transaction.execute("commit"))
         await store.transact(lambda session: session.insert(samples(1)))
         assert await stored(store) == [1]
+
+
+def syncing(session: Session) -> int:
+    session.insert(())
+    ((level,),) = session.transaction.execute("pragma synchronous")
+    return int(level)
+
+
+async def test_a_commit_is_synced_unless_none_of_those_who_share_it_must_be_durable(url: str) -> None:
+    normal, full = 1, 2
+    async with open_store(url) as store:
+        assert await store.transact(syncing) == full
+        assert await store.transact(syncing, durable=False) == normal
+        assert await store.transact(syncing) == full
+
+
+async def test_one_durable_job_makes_its_whole_batch_durable(url: str) -> None:
+    async with open_store(url) as store:
+        hold, held = threading.Event(), threading.Event()
+        levels: list[int] = []
+
+        async def note(durable: bool) -> None:
+            levels.append(await store.transact(syncing, durable=durable))
+
+        def wait(_: Session) -> None:
+            held.set()
+            hold.wait(10)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.transact, wait)
+            await trio.to_thread.run_sync(held.wait)
+            nursery.start_soon(note, False)
+            nursery.start_soon(note, True)
+            await trio.testing.wait_all_tasks_blocked()
+            hold.set()
+        assert levels == [2, 2]
 
 
 async def test_a_session_is_of_no_use_after_its_transaction(url: str) -> None:

@@ -153,7 +153,8 @@ class Turns:
     async def _carry(self, plan: TurnPlan, parcels: list[Parcel]) -> None:
         sent_at = time.monotonic()
         try:
-            receipt = await self._store.transact(partial(take_turn, plan=plan))
+            # A power cut that undoes a claim ends its run as well; only what a run has handed in must survive one.
+            receipt = await self._store.transact(partial(take_turn, plan=plan), durable=bool(parcels))
         except StoreError as error:
             self.outbox.put_back(parcels)
             self._keep_reports(plan)

@@ -222,19 +222,30 @@ class Store(Protocol):
         ...
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
         """Run `function` in a transaction and return its value once it is durable; what it raises rolls it back.
 
         Runs on the store's own thread and is never abandoned: a call that waits in the queue may be cancelled, one that
         has started answers with what really happened. Unless `alone`, it may share its transaction with other calls,
         each under a savepoint of its own. A function that takes longer than `within_seconds` is rolled back, its SQL
-        interrupted, and `EffectTimeout` raised.
+        interrupted, and `EffectTimeout` raised. Without `durable`, a store whose power cut would end this process too
+        may answer before the change survives one; what is durable later makes it durable as well. Others ignore it.
         """
         ...
 
     def transact_blocking(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
         """`transact` from any thread, with or without trio."""
         ...

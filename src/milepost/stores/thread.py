@@ -40,17 +40,24 @@ _Waiter: TypeAlias = "_Sleeper | threading.Event"
 class Job(Generic[S]):
     """One call: a function of what the thread owns, and its answer once there is one.
 
-    `alone` keeps it out of batches; so does `within_seconds`, the time that its function may take.
+    `alone` keeps it out of batches; so does `within_seconds`, the time that its function may take. `durable` says that
+    the answer must wait until the change would survive a power cut.
     """
 
-    __slots__ = ("_error", "_ticket", "_value", "alone", "function", "is_answered", "within_seconds")
+    __slots__ = ("_error", "_ticket", "_value", "alone", "durable", "function", "is_answered", "within_seconds")
 
     def __init__(
-        self, function: Callable[[S], Any], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[S], Any],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> None:
         self.function = function
         self.alone = alone or within_seconds is not None
         self.within_seconds = within_seconds
+        self.durable = durable
         self.is_answered = False
         self._ticket = threading.Lock()
         self._value: Any = None

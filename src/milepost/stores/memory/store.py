@@ -50,16 +50,26 @@ class MemoryStore:
         return "memory:"
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
         """Run `function` in a transaction, at once, and return its value; what it raises rolls it back."""
         await trio.lowlevel.checkpoint()
-        return self.transact_blocking(function, alone=alone, within_seconds=within_seconds)
+        return self.transact_blocking(function, alone=alone, within_seconds=within_seconds, durable=durable)
 
     def transact_blocking(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
-        """`transact` from any thread; `alone` changes nothing here, every transaction is alone."""
+        """`transact` from any thread; every transaction is alone, and none is durable."""
         with self._session(writable=True) as session:
             started = time.monotonic()
             value = function(session)

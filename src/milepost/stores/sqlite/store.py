@@ -71,21 +71,31 @@ class SqliteStore:
         self.transact_blocking(_nothing)
 
     async def transact(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
         """Run `function` in a transaction and return its value once it is durable; what it raises rolls it back.
 
         `within_seconds` implies `alone`: SQLite rolls back the whole transaction of a statement that it cuts.
         """
-        job = Job[Session](function, alone=alone, within_seconds=within_seconds)
+        job = Job[Session](function, alone=alone, within_seconds=within_seconds, durable=durable)
         return cast("T", await self._writer.call(job))
 
     def transact_blocking(
-        self, function: Callable[[Session], T], *, alone: bool = False, within_seconds: float | None = None
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
     ) -> T:
         """`transact` from any thread."""
         self._refuse_nesting()
-        job = Job[Session](function, alone=alone, within_seconds=within_seconds)
+        job = Job[Session](function, alone=alone, within_seconds=within_seconds, durable=durable)
         return cast("T", self._writer.call_blocking(job))
 
     async def read(self, function: Callable[[Session], T]) -> T:

@@ -38,6 +38,7 @@ class Writer:
         self._ticker = ticker
         self._bulletin = bulletin
         self._database: Connection | None = None
+        self._syncs = True
 
     def run(self, jobs: Sequence[Job[Session]]) -> None:
         """Answer every job; more than one transaction is needed only when one was lost on the way."""
@@ -62,6 +63,7 @@ class Writer:
         """Run jobs up to the first that loses the transaction; return those after it."""
         try:
             database = self._ready()
+            self._sync(database, any(job.durable for job in jobs))
             self._patience.insist(lambda: database.execute("begin immediate"))
         except StoreError as fault:
             self._mend(fault)
@@ -89,7 +91,14 @@ class Writer:
     def _ready(self) -> Connection:
         if self._database is None:
             self._database = self._opening.writer(self._patience)
+            self._syncs = True
         return self._database
+
+    def _sync(self, database: Connection, syncs: bool) -> None:
+        # The log is written in order, so the next commit that syncs it makes the one before it durable as well.
+        if syncs is not self._syncs:
+            database.execute(f"pragma synchronous = {'full' if syncs else 'normal'}")
+            self._syncs = syncs
 
     def _mend(self, fault: BaseException) -> None:
         # After a fault of the disk the connection's own picture of the file cannot be trusted any more.
