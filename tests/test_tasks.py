@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -10,7 +11,7 @@ from typing import Any, Never, TypeVar, cast
 
 import attrs
 import pytest
-from attrs import field, frozen
+from attrs import define, field, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from returns.result import Failure as Refused
@@ -724,6 +725,62 @@ def test_execution_metadata_starts_from_its_defaults() -> None:
         optional.with_metadata(Empty()).draft()
 
 
+_numbers = itertools.count()
+
+
+def _next_number(_: object = None) -> int:
+    return next(_numbers)
+
+
+@frozen
+class ByFactory:
+    """Counts in its default."""
+
+    number: int = field(factory=_next_number)
+
+
+@frozen
+class ByConverter:
+    """Counts as it converts its default."""
+
+    number: int = field(default=0, converter=_next_number)
+
+
+@define
+class ByHook:
+    """Counts after it was made."""
+
+    number: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.number = _next_number()
+
+
+@define
+class ByOwnInit:
+    """Counts in an `__init__` of its own."""
+
+    number: int = 0
+
+    def __init__(self) -> None:
+        self.number = _next_number()
+
+
+class BySubclass(ByHook):
+    """Inherits the counting."""
+
+
+@pytest.mark.parametrize("kind", [ByFactory, ByConverter, ByHook, ByOwnInit, BySubclass])
+def test_defaults_that_are_computed_are_computed_for_each_request(kind: Any) -> None:
+    def function(metadata: Order, progress: Any) -> Answer:
+        return DONE
+
+    function.__annotations__["progress"] = kind
+    counting = task(function)
+    texts = {counting.with_metadata(Order(1)).draft().unwrap().execution_metadata_json for _ in range(3)}
+    assert len(texts) == 3
+
+
 @pytest.mark.parametrize("kind", [Strict, Refusing])
 def test_execution_metadata_without_defaults_must_be_given(kind: Any) -> None:
     def function(metadata: Order, progress: Any) -> Answer:
@@ -751,9 +808,10 @@ def test_a_request_says_everything_that_the_draft_will() -> None:
         .with_audit(Audit.NONE)
     )
     draft = request.draft(Audit.FULL).unwrap()
-    assert (draft.name, draft.version, draft.queue, draft.priority) == ("pure", 1, "slow", 3)
-    assert (draft.key, draft.on_conflict, draft.correlation) == ("k", REJECT, "order-42")
-    assert (draft.audit, draft.start, draft.execution_metadata_json) == (Audit.NONE, moment, '{"page":7}')
+    record = draft.record(moment)
+    assert (record.name, record.version, record.queue, record.priority) == ("pure", 1, "slow", 3)
+    assert (record.key, draft.on_conflict, record.correlation) == ("k", REJECT, "order-42")
+    assert (record.audit, record.due_at, record.execution_metadata_json) == (Audit.NONE, moment, '{"page":7}')
     assert request.rejects_conflict
 
 

@@ -117,7 +117,7 @@ def write_json(
     except (ValueError, TypeError, RecursionError):  # UnicodeEncodeError is a ValueError
         return _first_fault(value, depth_max)
     # Cheap tests that can only err towards looking closer: the exact walk is left to values that might be wrong.
-    shallow = text.count("[") + text.count("{") <= depth_max
+    shallow = len(text) <= depth_max or text.count("[") + text.count("{") <= depth_max
     if plain and shallow and "\\u0000" not in text and (keys_are_text or _keys_are_text(value)):
         if len(text) * 4 <= bytes_max or len(text.encode()) <= bytes_max:
             return JsonText(text)

@@ -32,8 +32,8 @@ from milepost.stores.protocol import Session
 _TRIES_MAX = 20
 
 Key: TypeAlias = tuple[str, str]
-Step: TypeAlias = TaskRecord | Transition
-"""A record to insert, or a transition to write."""
+Step: TypeAlias = Draft | Transition
+"""A task to insert, or a transition to write."""
 
 
 @final
@@ -62,21 +62,20 @@ def plan_enqueue(
     steps: list[Step] = []
     answers: list[Enqueued] = []
     for draft in drafts:
-        holder = None if draft.key is None else held.get((draft.name, draft.key))
-        if holder is not None and draft.on_conflict is OnConflict.KEEP:
-            answers.append(Enqueued(holder.id, created=False))
-            continue
-        record = draft.record(now)
-        if holder is not None:
-            cancel = transition(holder, events.CancelRequested(f"replaced by {record.id}"), now=now)
-            running = holder.state is TaskState.RUNNING
-            if draft.on_conflict is OnConflict.REJECT or running or not isinstance(cancel, Transition):
-                return Failure(KeyTaken(holder.name, holder.key or "", holder.id))
-            steps.append(cancel)
         if draft.key is not None:
-            held[draft.name, draft.key] = record
-        steps.append(record)
-        answers.append(Enqueued(record.id, created=True))
+            holder = held.get((draft.name, draft.key))
+            if holder is not None and draft.on_conflict is OnConflict.KEEP:
+                answers.append(Enqueued(holder.id, created=False))
+                continue
+            if holder is not None:
+                cancel = transition(holder, events.CancelRequested(f"replaced by {draft.id}"), now=now)
+                running = holder.state is TaskState.RUNNING
+                if draft.on_conflict is OnConflict.REJECT or running or not isinstance(cancel, Transition):
+                    return Failure(KeyTaken(holder.name, holder.key or "", holder.id))
+                steps.append(cancel)
+            held[draft.name, draft.key] = draft.record(now)
+        steps.append(draft)
+        answers.append(Enqueued(draft.id, created=True))
     return Success(EnqueuePlan(tuple(steps), tuple(answers)))
 
 
@@ -84,7 +83,8 @@ def enqueue(session: Session, drafts: Sequence[Draft]) -> Result[tuple[Enqueued,
     """Insert `drafts`, all or none; a draft whose key is held becomes what its conflict policy says."""
     keys = [(draft.name, draft.key) for draft in drafts if draft.key is not None]
     holders = session.holders(keys) if keys else {}
-    return plan_enqueue(drafts, holders, now=session.now()).map(lambda plan: _carry_out(session, plan))
+    now = session.now()
+    return plan_enqueue(drafts, holders, now=now).map(lambda plan: _carry_out(session, plan, now))
 
 
 def cancel(session: Session, id: TaskId, reason: str) -> Result[CancelAccepted, CancelRefused]:
@@ -113,18 +113,23 @@ def delete(session: Session, id: TaskId) -> Result[TaskRecord, DeleteRefused]:
     return Success(found[0])
 
 
-def _carry_out(session: Session, plan: EnqueuePlan) -> tuple[Enqueued, ...]:
-    waiting: list[TaskRecord] = []
+def _carry_out(session: Session, plan: EnqueuePlan, now: datetime) -> tuple[Enqueued, ...]:
+    waiting: list[Draft] = []
     for step in plan.steps:
-        if isinstance(step, TaskRecord):
+        if isinstance(step, Draft):
             waiting.append(step)
             continue
         # The key must be given up before its new holder comes in, and the old holder may be among those waiting.
-        session.insert(waiting)
+        _insert(session, waiting, now)
         waiting = []
         session.write([step])
-    session.insert(waiting)
+    _insert(session, waiting, now)
     return plan.answers
+
+
+def _insert(session: Session, drafts: Sequence[Draft], now: datetime) -> None:
+    # One by one as the store takes them: records are large, and thousands at once would only wait in memory.
+    session.insert(draft.record(now) for draft in drafts)
 
 
 def _change(session: Session, id: TaskId, event: Event) -> Result[TaskRecord, TaskNotFound | WrongState]:

@@ -21,7 +21,7 @@ with the number of waiting rows, of other names, of other queues or of rows that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Flag, auto
 from typing import Any, Protocol, TypeVar, final
@@ -116,7 +116,7 @@ class Session(Protocol):
         """The store's clock: aware UTC, never below a time that this store has already given out and stored."""
         ...
 
-    def insert(self, records: Sequence[TaskRecord]) -> None:
+    def insert(self, records: Iterable[TaskRecord]) -> None:
         """Add new tasks, in order of arrival. Keys are expected to be free (see `holders`); a taken one is an error."""
         ...
 

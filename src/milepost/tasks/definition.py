@@ -16,15 +16,16 @@ from attrs import field, frozen
 from returns.result import Failure, Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from milepost.clock import EPOCH
 from milepost.codec import TypeCodec
 from milepost.codec.scalars import shown
 from milepost.errors import TaskDefinitionError
 from milepost.ids import new_id
 from milepost.lifecycle.draft import Draft, OnConflict
-from milepost.lifecycle.record import Audit, TaskId
+from milepost.lifecycle.record import Audit, TaskId, TaskRecord
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.transition import Policy
-from milepost.payload import Json, PayloadRefused, from_json_text, legible, to_json_text
+from milepost.payload import Json, JsonText, PayloadRefused, from_json_text, legible, to_json_text
 from milepost.results import TaskResult
 from milepost.tasks.execution import BlockingExecution, Execution
 
@@ -38,6 +39,7 @@ T = TypeVar("T")
 Upgrade: TypeAlias = Callable[[Json, Json], tuple[Json, Json]]
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _KEY_CHARACTERS_MAX = 200
+_CONSTANTS = frozenset({type(None), bool, int, float, str})
 
 
 class TaskShape(Enum):
@@ -93,6 +95,23 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
     queue: str = "default"
     priority: int = 0
     audit: Audit | None = None
+    blank: TaskRecord = field(init=False)
+    """What the records of all its requests have in common."""
+    start_json: JsonText | None = field(init=False, default=None)
+    """The execution metadata of requests that bring none, where it is always the same; encoding it takes a while."""
+
+    def __attrs_post_init__(self) -> None:
+        blank = TaskRecord(
+            id=TaskId(""),
+            name=self.name,
+            version=self.version,
+            deadline_seconds=self.deadline_seconds,
+            created_at=EPOCH,
+        )
+        object.__setattr__(self, "blank", blank)
+        if _has_constant_defaults(self.types.execution_metadata):
+            written = self.codec.execution_metadata.write(_defaults_of(self))
+            object.__setattr__(self, "start_json", None if isinstance(written, PayloadRefused) else written)
 
     def with_metadata(self, metadata: M_con) -> TaskRequest[M_con, X_inv, R_co, E_co]:
         """A request for this task; nothing happens before it is enqueued."""
@@ -268,40 +287,59 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
         metadata = task.codec.metadata.write(self.metadata)
         if isinstance(metadata, PayloadRefused):
             return Failure(_in("metadata", metadata))
-        execution_metadata = task.codec.execution_metadata.write(self._start_metadata())
+        execution_metadata = self._start_json()
         if isinstance(execution_metadata, PayloadRefused):
             return Failure(_in("execution metadata", execution_metadata))
         return Success(
             Draft(
-                id=TaskId(new_id()),
-                name=task.name,
-                version=task.version,
-                queue=task.queue if self.queue is None else self.queue,
-                priority=task.priority if self.priority is None else self.priority,
-                metadata_json=metadata,
-                execution_metadata_json=execution_metadata,
-                key=self.key,
-                on_conflict=self.on_conflict,
-                correlation=self.correlation,
-                audit=self.audit or task.audit or audit,
-                start=self.start,
-                deadline_seconds=task.deadline_seconds,
+                task.blank,
+                TaskId(new_id()),
+                metadata,
+                execution_metadata,
+                task.queue if self.queue is None else self.queue,
+                task.priority if self.priority is None else self.priority,
+                self.audit or task.audit or audit,
+                self.key,
+                self.correlation,
+                self.on_conflict,
+                self.start,
             )
         )
 
-    def _start_metadata(self) -> object:
+    def _start_json(self) -> JsonText | PayloadRefused:
+        task = self.task
         if not isinstance(self.execution_metadata, _Missing):
-            return self.execution_metadata
-        kind = self.task.types.execution_metadata
-        if kind in (None, type(None)):
-            return None
-        try:
-            return kind()
-        except Exception as error:  # a class of the user's, which may refuse its own defaults in its own way
-            raise TaskDefinitionError(
-                f"{self.task.name!r} cannot start without execution metadata, {kind} has no defaults for all of it "
-                f"({legible(error)}): add .with_execution_metadata(...) to the request"
-            ) from None
+            return task.codec.execution_metadata.write(self.execution_metadata)
+        if task.start_json is not None:
+            return task.start_json
+        return task.codec.execution_metadata.write(_defaults_of(task))
+
+
+def _defaults_of(task: AnyTask) -> object:
+    """The execution metadata of a request that brings none."""
+    kind = task.types.execution_metadata
+    if kind in (None, type(None)):
+        return None
+    try:
+        return kind()
+    except Exception as error:  # a class of the user's, which may refuse its own defaults in its own way
+        raise TaskDefinitionError(
+            f"{task.name!r} cannot start without execution metadata, {kind} has no defaults for all of it "
+            f"({legible(error)}): add .with_execution_metadata(...) to the request"
+        ) from None
+
+
+def _has_constant_defaults(kind: Any) -> bool:
+    """Whether a call without arguments gives the same value each time: an attrs class in which nothing computes."""
+    return (
+        isinstance(kind, type)
+        and "__attrs_attrs__" in vars(kind)
+        and not any(hasattr(kind, hook) for hook in ("__attrs_init__", "__attrs_pre_init__", "__attrs_post_init__"))
+        and all(
+            type(each.default) in _CONSTANTS and each.converter is None and each.validator is None
+            for each in attrs.fields(kind)
+        )
+    )
 
 
 def checked_name(name: str, what: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from heapq import merge, nsmallest
@@ -64,7 +64,7 @@ class MemorySession:
     def now(self) -> datetime:
         return self._clock()
 
-    def insert(self, records: Sequence[TaskRecord]) -> None:
+    def insert(self, records: Iterable[TaskRecord]) -> None:
         tables = self._tables
         for record in records:
             if record.id in tables.rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import merge
@@ -136,9 +137,8 @@ class SqliteSession:
         self.newest = self._ticker.at_least(self._stored)
         return self.newest
 
-    def insert(self, records: Sequence[TaskRecord]) -> None:
-        self.database.many(_INSERT, map(insert_values, records))
-        self._hint(records)
+    def insert(self, records: Iterable[TaskRecord]) -> None:
+        self.database.many(_INSERT, map(insert_values, self._hinting(records)))
         self._changed()
 
     def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
@@ -179,7 +179,7 @@ class SqliteSession:
     def write(self, transitions: Sequence[Transition]) -> list[bool]:
         written = self.database.each_changed(_WRITE, map(write_values, transitions))
         done = [decided for decided, was_written in zip(transitions, written, strict=True) if was_written]
-        self._hint([decided.after for decided in done])
+        deque(self._hinting(decided.after for decided in done), maxlen=0)
         # Only where it is reset: what was reported since `before` was read is newer than what `before` says.
         resets = [each.after for each in done if _is_progress_reset(each)]
         if resets:
@@ -285,9 +285,13 @@ class SqliteSession:
                 expired += [number for (number,) in self.database.execute(_OWNED, {**wanted, "owner": owner})]
         return sorted(expired)[:limit]
 
-    def _hint(self, records: Iterable[TaskRecord]) -> None:
+    def _hinting(self, records: Iterable[TaskRecord]) -> Iterator[TaskRecord]:
+        """The same records; once they are used up, the hints say what of them may interest others."""
         # Records of one turn differ in little: asking once for each kind is cheaper than once for each record.
-        kinds = {(_state(each), each.due_at is None, each.cancel_requested_at is None): each for each in records}
+        kinds: dict[object, TaskRecord] = {}
+        for record in records:
+            kinds[_state(record), record.due_at is None, record.cancel_requested_at is None] = record
+            yield record
         for record in kinds.values():
             self.hints |= hints_of(record)
 
