@@ -22,6 +22,7 @@ from milepost.lifecycle.transition import (
     is_audited,
     transition,
 )
+from milepost.payload import JsonText
 from tests.strategies import any_events, changes, moments, policies, records
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,27 @@ def test_counters_move_only_as_they_may(change: Transition) -> None:
     assert requeued is (before.state in FINAL_STATES or (before.state, after.state) == _RELEASED)
     assert after.failures == 0 if requeued else after.failures - before.failures in (0, 1)
     assert after.execution_metadata_json == before.execution_metadata_json or after.sequence == before.sequence + 1
+
+
+_OF_A_COMMIT = {"execution_metadata_json", "sequence", "stalls", "revision"}
+
+
+def _changed_fields(change: Transition) -> set[str]:
+    before, after = vars(change.before), vars(change.after)
+    return {name for name in before if before[name] != after[name]}
+
+
+@given(records(state=TaskState.RUNNING), moments())
+def test_a_commit_is_one_and_changes_only_what_a_store_writes_of_one(record: TaskRecord, now: datetime) -> None:
+    change = transition(record, events.Committed(JsonText("1")), now=now)
+    assert isinstance(change, Transition)
+    assert change.is_commit
+    assert _changed_fields(change) <= _OF_A_COMMIT
+
+
+@given(changes())
+def test_whatever_else_looks_like_a_commit_changes_no_more_than_one(change: Transition) -> None:
+    assert not change.is_commit or _changed_fields(change) <= _OF_A_COMMIT
 
 
 @given(changes())

@@ -15,7 +15,7 @@ from returns.result import Result, Success
 from milepost.effects import Transaction
 from milepost.errors import ClaimLost, InvalidPayload
 from milepost.lifecycle.record import TaskId, TaskRecord
-from milepost.payload import JsonText, storable_text
+from milepost.payload import JsonText, PayloadRefused, storable_text
 from milepost.tasks import AnyTask, StopKind, Stopping
 from milepost.tasks.execution import TaskLog
 
@@ -40,7 +40,8 @@ class Run:
     lost: bool = False
     scope: trio.CancelScope = field(init=False)
     _stopping: Stopping | None = None
-    _lock: trio.Lock | None = None
+    _committing: bool = False
+    _committers: trio.lowlevel.ParkingLot | None = None
     _asked: trio.Event | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -53,17 +54,18 @@ class Run:
 
     async def begin_commit(self) -> None:
         """Wait until no child of the function is committing, so that commits are ordered; then `end_commit` is owed."""
-        if self._lock is None:
-            self._lock = trio.Lock()
-        try:
-            self._lock.acquire_nowait()  # plain `acquire` gives way to the whole program first, as a commit does anyway
-        except trio.WouldBlock:
-            await self._lock.acquire()
+        # Not a trio.Lock: nearly every run has no children that commit, and pays for the lock at each commit.
+        while self._committing:
+            if self._committers is None:
+                self._committers = trio.lowlevel.ParkingLot()
+            await self._committers.park()
+        self._committing = True
 
     def end_commit(self) -> None:
         """Let the next child commit."""
-        if self._lock is not None:
-            self._lock.release()
+        self._committing = False
+        if self._committers is not None:
+            self._committers.unpark()
 
     @property
     def stopping(self) -> Stopping | None:
@@ -199,11 +201,10 @@ class RunExecution:
             raise ClaimLost(f"the task {self._run.id} belongs to another run")
         if self._run.ending:
             raise ClaimLost(f"this run of the task {self._run.id} has ended; commit before the function returns")
-        encoded = self._run.task.codec.execution_metadata.encode(execution_metadata)
-        if isinstance(encoded, Success):
-            text: JsonText = encoded.unwrap()
-            return text
-        raise InvalidPayload(f"the execution metadata of {self._run.task.name!r} cannot be stored: {encoded.failure()}")
+        written = self._run.task.codec.execution_metadata.write(execution_metadata)
+        if isinstance(written, PayloadRefused):
+            raise InvalidPayload(f"the execution metadata of {self._run.task.name!r} cannot be stored: {written}")
+        return written
 
 
 @final

@@ -57,6 +57,12 @@ class Transition:
     after: TaskRecord
     history: tuple[HistoryEvent, ...]
 
+    @property
+    def is_commit(self) -> bool:
+        """Whether a run commits and goes on: execution metadata, sequence, stalls and revision are all that changes."""
+        before, after = self.before, self.after
+        return before.state is after.state is TaskState.RUNNING and before.sequence != after.sequence
+
 
 Decision: TypeAlias = Transition | WrongState
 

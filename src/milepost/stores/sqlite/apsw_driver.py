@@ -86,12 +86,12 @@ class ApswConnection:
         except MISFIT as error:
             raise misfit(error) from error
 
-    def each_changed(self, sql: str, rows: Iterable[Parameters]) -> list[bool]:
+    def each_changed(self, statements: Iterable[tuple[str, Parameters]]) -> list[bool]:
         execute, changes = self._cursor.execute, self.raw.changes
         answers: list[bool] = []
         try:
-            for row in rows:
-                execute(sql, row)
+            for sql, values in statements:
+                execute(sql, values)
                 answers.append(changes() > 0)
         except apsw.Error as error:
             raise fault_of(error, _code(error), self._path) from error

@@ -63,8 +63,8 @@ class Connection(Protocol):
         """Run one statement of milepost's own, which returns no rows, for each of `rows`."""
         ...
 
-    def each_changed(self, sql: str, rows: Iterable[Parameters]) -> list[bool]:
-        """Run one statement of milepost's own for each of `rows`, and say of each whether it changed anything."""
+    def each_changed(self, statements: Iterable[tuple[str, Parameters]]) -> list[bool]:
+        """Run statements of milepost's own, and say of each whether it changed anything."""
         ...
 
     def execute_foreign(self, sql: str, parameters: Parameters) -> list[Row]:

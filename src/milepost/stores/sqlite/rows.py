@@ -152,6 +152,22 @@ def write_values(decided: Transition) -> Values:
     )
 
 
+def commit_values(decided: Transition) -> Values:
+    """What `write_commit.sql` wants."""
+    before, after = decided.before, decided.after
+    return (
+        after.execution_metadata_json,
+        after.sequence,
+        after.stalls,
+        after.revision,
+        before.id,
+        before.fence,
+        before.token,
+        before.sequence,
+        before.revision,
+    )
+
+
 def history_values(after: TaskRecord, events: tuple[HistoryEvent, ...]) -> Iterator[Values]:
     """What `write_history.sql` wants, a line for each event that led to `after`."""
     for ordinal, event in enumerate(events):

@@ -24,6 +24,7 @@ from milepost.stores.sqlite.driver import Connection
 from milepost.stores.sqlite.filters import count_of, search_of
 from milepost.stores.sqlite.rows import (
     Values,
+    commit_values,
     event_of,
     history_values,
     insert_values,
@@ -60,6 +61,7 @@ _RENEW: Final = statement("renew")
 _REPORT: Final = statement("report")
 _STAMP: Final = statement("stamp")
 _WRITE: Final = statement("write")
+_WRITE_COMMIT: Final = statement("write_commit")
 _WRITE_HISTORY: Final = statement("write_history")
 _WRITE_PROGRESS: Final = statement("write_progress")
 
@@ -177,7 +179,7 @@ class SqliteSession:
         return None if earliest is None else from_micros(earliest)
 
     def write(self, transitions: Sequence[Transition]) -> list[bool]:
-        written = self.database.each_changed(_WRITE, map(write_values, transitions))
+        written = self.database.each_changed(map(_statement_of, transitions))
         done = [decided for decided, was_written in zip(transitions, written, strict=True) if was_written]
         deque(self._hinting(decided.after for decided in done), maxlen=0)
         # Only where it is reset: what was reported since `before` was read is newer than what `before` says.
@@ -320,6 +322,11 @@ def stamp(database: Connection, newest: datetime | None) -> None:
 
 
 _state: Final = attrgetter("state._value_")
+
+
+def _statement_of(decided: Transition) -> tuple[str, Values]:
+    # Most writes of long tasks are commits, and one that touches no indexed column takes half the time.
+    return (_WRITE_COMMIT, commit_values(decided)) if decided.is_commit else (_WRITE, write_values(decided))
 
 
 def _is_progress_reset(decided: Transition) -> bool:

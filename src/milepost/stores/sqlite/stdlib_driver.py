@@ -82,10 +82,10 @@ class StdlibConnection:
         except MISFIT as error:
             raise misfit(error) from error
 
-    def each_changed(self, sql: str, rows: Iterable[Parameters]) -> list[bool]:
+    def each_changed(self, statements: Iterable[tuple[str, Parameters]]) -> list[bool]:
         execute = self._cursor.execute
         try:
-            return [execute(sql, cast("Any", row)).rowcount > 0 for row in rows]
+            return [execute(sql, cast("Any", values)).rowcount > 0 for sql, values in statements]
         except sqlite3.Error as error:
             raise fault_of(error, _code(error), self._path) from error
         except MISFIT as error:
