@@ -40,7 +40,7 @@ class TaskGone(MilepostError, LookupError):
 
 
 class StoreError(MilepostError):
-    """The database could not do what was asked; nothing of it was written."""
+    """The database could not do what was asked; nothing of it was written, unless it is a `CommitUnknown`."""
 
 
 class StoreUrlError(StoreError, ValueError):
@@ -49,6 +49,10 @@ class StoreUrlError(StoreError, ValueError):
 
 class StoreUnreachable(StoreError, OSError):
     """The database cannot be opened or has gone away."""
+
+
+class CommitUnknown(StoreUnreachable):
+    """The connection was lost while a COMMIT was under way: the call was written whole or not at all."""
 
 
 class StoreBusy(StoreError, TimeoutError):

@@ -21,6 +21,8 @@ class StoreCondition(Enum):
     FULL = "full"
     READ_ONLY = "read-only"
     UNREACHABLE = "unreachable"
+    SCHEMA_OLD = "schema old"
+    SCHEMA_NEWER = "schema newer"
 
 
 @final

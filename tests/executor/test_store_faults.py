@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
@@ -29,7 +30,16 @@ from milepost import (
     open_executor,
     task,
 )
-from milepost.errors import StoreBusy, StoreError, StoreUnreachable
+from milepost.errors import (
+    CommitUnknown,
+    SchemaNewer,
+    SchemaOld,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnreachable,
+)
 from milepost.executor.turn import TurnReceipt
 from milepost.stores.protocol import Session
 from milepost.stores.sqlite import SqliteStore
@@ -59,6 +69,7 @@ class FailingStore(PassingStore):
         super().__init__(inner)
         self._random = random.Random(seed)
         self.before = self.after = 0.0
+        self.fault: type[StoreError] = StoreUnreachable
         self.failed: Counter[str] = Counter()
 
     async def transact(
@@ -91,7 +102,7 @@ class FailingStore(PassingStore):
     def _fail(self, when: str) -> None:
         if self._random.random() < (self.before if when == "before" else self.after):
             self.failed[when] += 1
-            raise StoreUnreachable(f"failed {when} it was done")
+            raise self.fault(f"failed {when} it was done")
 
 
 class SyncNotes(PassingStore):
@@ -208,6 +219,39 @@ async def test_while_the_store_is_away_nothing_is_claimed_and_running_tasks_are_
         assert executor.statistics().discarded == 0
     assert [each.condition for each in recorder.of(StoreChanged)] == [StoreCondition.UNREACHABLE, StoreCondition.UP]
     assert (await record_of(store, id)).fence == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "condition"),
+    [
+        (StoreUnreachable, StoreCondition.UNREACHABLE),
+        (CommitUnknown, StoreCondition.UNREACHABLE),
+        (StoreReadOnly, StoreCondition.READ_ONLY),
+        (StoreFull, StoreCondition.FULL),
+        (StoreBusy, StoreCondition.BUSY),
+        (SchemaOld, StoreCondition.SCHEMA_OLD),
+        (SchemaNewer, StoreCondition.SCHEMA_NEWER),
+    ],
+)
+async def test_what_a_fault_says_of_the_store_is_told_once_and_logged_once(
+    store: Store, fault: type[StoreError], condition: StoreCondition, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    failing, recorder = FailingStore(store, 1), Recorder()
+    failing.fault = fault
+    (id,) = await enqueue(store, book_nothing.with_metadata(1))
+    async with open_executor(failing, [book_nothing], config=quick(), observer=recorder) as executor:
+        failing.before = 1.0
+        await until(lambda: executor.statistics().store is condition)
+        failures = failing.failed["before"]
+        await until(lambda: failing.failed["before"] > failures + 2)
+        failing.before = 0.0
+        await until_state(store, id, TaskState.COMPLETED)
+    assert [each.condition for each in recorder.of(StoreChanged)] == [condition, StoreCondition.UP]
+    assert [said for said in caplog.messages if said.startswith("the store is")] == [
+        f"the store is {condition.value}: failed before it was done",
+        "the store is up",
+    ]
 
 
 @pytest.mark.slow

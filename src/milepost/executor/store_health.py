@@ -9,7 +9,7 @@ from typing import final
 
 import trio
 
-from milepost.errors import StoreBusy, StoreError, StoreFull, StoreReadOnly
+from milepost.errors import SchemaNewer, SchemaOld, StoreBusy, StoreError, StoreFull, StoreReadOnly
 from milepost.telemetry import Observation, StoreChanged, StoreCondition
 
 _log = logging.getLogger("milepost.executor")
@@ -56,5 +56,9 @@ def condition_of(error: StoreError) -> StoreCondition:
             return StoreCondition.FULL
         case StoreReadOnly():
             return StoreCondition.READ_ONLY
+        case SchemaOld():
+            return StoreCondition.SCHEMA_OLD
+        case SchemaNewer():
+            return StoreCondition.SCHEMA_NEWER
         case _:
             return StoreCondition.UNREACHABLE
