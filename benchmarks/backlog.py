@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 from attrs import evolve
 
@@ -43,17 +42,18 @@ def _insert(records: list[TaskRecord], session: Session) -> None:
     session.insert(records)
 
 
-def claim_seconds(path: Path, extra: int, change: Callable[[TaskRecord], TaskRecord], *, rounds: int = 31) -> float:
+def claim_seconds(url: str, extra: int, change: Callable[[TaskRecord], TaskRecord], *, rounds: int = 31) -> float:
     """The median seconds of a claim of 100, rolled back each time, among 1,000 waiting rows and `extra` ones."""
-    store = connect_store(f"sqlite:///{path}")
+    store = connect_store(url)
     try:
         for start in range(0, extra, 20_000):
             batch = list(waiting(min(20_000, extra - start), change))
             store.transact_blocking(partial(_insert, batch))
         store.transact_blocking(partial(_insert, list(waiting(1_000))))
-        store.transact_blocking(
-            lambda session: session.open_lease(Lease("me", "h", 1, NOW, NOW, NOW + timedelta(days=1)))
+        lease = Lease(
+            "me", "h", 1, NOW, NOW, NOW + timedelta(days=1), slots=100, running=0, tasks={"t": 1}, queues=None
         )
+        store.transact_blocking(lambda session: session.open_lease(lease))
         order = ClaimOrder("me", "default", {"t": 1}, 100)
 
         seconds: list[float] = []

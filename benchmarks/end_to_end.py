@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
-import statistics
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import frozen
@@ -27,6 +27,9 @@ from milepost import (
     open_store,
     task,
 )
+
+if TYPE_CHECKING:  # a worker process shall not hold what only its parent uses
+    from benchmarks.ground import Ground
 
 
 @frozen
@@ -87,35 +90,37 @@ START_SECONDS: list[float] = []
 
 @frozen
 class Drained:
-    """Rates per second, and the CPU microseconds of one task."""
+    """Rates per second, and the CPU microseconds of one task here and in the database's own processes."""
 
     enqueue_all: float
     drain: float
     cpu_micros: float
+    server_micros: float
 
 
-async def drain(path: Path, total: int, slots: int, *, pure: bool = False) -> Drained:
+async def drain(ground: Ground, total: int, slots: int, *, pure: bool = False) -> Drained:
     """Enqueue `total` no-ops in one transaction and drain them."""
     which = pure_no_op if pure else no_op
-    async with open_store(f"sqlite:///{path}") as store:
+    async with open_store(ground.fresh()) as store:
         client = Client(store)
         requests = [which.with_metadata(Metadata(n)) for n in range(total)]
         begin = time.perf_counter()
         await client.enqueue_all(requests)
         enqueued = total / (time.perf_counter() - begin)
         forget_the_setting_up()
-        begin, cpu = time.perf_counter(), time.process_time()
+        begin, cpu, server = time.perf_counter(), time.process_time(), ground.server_cpu_seconds()
         async with open_executor(store, [which], config=ExecutorConfig(concurrency=slots)) as executor:
             await until_ended(executor, total)
             seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+            server = ground.server_cpu_seconds() - server
         if await client.count(TaskQuery.for_task(which).with_state(TaskState.COMPLETED)) != total:
             raise AssertionError("the drain lost tasks")
-    return Drained(enqueued, total / seconds, cpu / total * 1e6)
+    return Drained(enqueued, total / seconds, cpu / total * 1e6, server / total * 1e6)
 
 
-async def enqueue_one_by_one(folder: Path, total: int) -> float:
+async def enqueue_one_by_one(ground: Ground, total: int) -> float:
     """Tasks per second, each in a commit of its own."""
-    async with open_store(f"sqlite:///{folder}/one.db") as store:
+    async with open_store(ground.fresh()) as store:
         client = Client(store)
         begin = time.perf_counter()
         for n in range(total):
@@ -123,10 +128,10 @@ async def enqueue_one_by_one(folder: Path, total: int) -> float:
         return total / (time.perf_counter() - begin)
 
 
-async def commit_seconds(folder: Path, committers: int, commits: int) -> list[float]:
+async def commit_seconds(ground: Ground, committers: int, commits: int) -> list[float]:
     """The seconds of each `execution.commit`, with so many tasks committing at once."""
     COMMIT_SECONDS.clear()
-    async with open_store(f"sqlite:///{folder}/commit-{committers}.db") as store:
+    async with open_store(ground.fresh()) as store:
         client = Client(store)
         async with open_executor(store, [committer], config=ExecutorConfig(concurrency=committers)):
             requests = [committer.with_metadata(Metadata(commits)) for _ in range(committers)]
@@ -136,10 +141,10 @@ async def commit_seconds(folder: Path, committers: int, commits: int) -> list[fl
     return list(COMMIT_SECONDS)
 
 
-async def start_seconds(folder: Path, total: int) -> list[float]:
+async def start_seconds(ground: Ground, total: int) -> list[float]:
     """From before the enqueue to the first line of the task, on an idle executor of the same process."""
     START_SECONDS.clear()
-    async with open_store(f"sqlite:///{folder}/start.db") as store:
+    async with open_store(ground.fresh()) as store:
         client = Client(store)
         async with open_executor(store, [starter]):
             forget_the_setting_up()
@@ -150,10 +155,9 @@ async def start_seconds(folder: Path, total: int) -> list[float]:
     return list(START_SECONDS)
 
 
-async def start_seconds_across(folder: Path, total: int) -> list[float]:
-    """The same with the executor in another process; only the file tells it."""
-    path = folder / "across.db"
-    url = f"sqlite:///{path}"
+async def start_seconds_across(ground: Ground, total: int) -> list[float]:
+    """The same with the executor in another process; only the store tells it."""
+    url = ground.fresh()
     async with open_store(url) as store, trio.open_nursery() as nursery:
         client = Client(store)
         command = [sys.executable, "-m", "benchmarks.worker", url, str(total)]
@@ -172,11 +176,11 @@ async def start_seconds_across(folder: Path, total: int) -> list[float]:
     return found[1:]  # the first one waited for the worker to start
 
 
-async def memory_mebibytes(folder: Path, totals: list[int]) -> list[float]:
+async def memory_mebibytes(ground: Ground, totals: list[int]) -> list[float]:
     """The peak of a fresh worker process after draining so many tasks, for each of `totals`."""
     peaks: list[float] = []
     for total in totals:
-        url = f"sqlite:///{folder}/memory-{total}.db"
+        url = ground.fresh()
         async with open_store(url) as store:
             client = Client(store)
             for start in range(0, total, 10_000):
@@ -201,10 +205,3 @@ def peak_mebibytes() -> float:
     except OSError:  # not Linux; there the figure may include what the parent process held when it forked
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
-
-
-def milliseconds(seconds: list[float]) -> str:
-    """Median and 99th percentile."""
-    ordered = sorted(seconds)
-    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    return f"p50 {statistics.median(ordered) * 1e3:7.2f} ms   p99 {p99 * 1e3:7.2f} ms   n {len(ordered)}"

@@ -1,4 +1,4 @@
-"""The floors: what the disk, SQLite, trio and the codec cost without a task library around them.
+"""The floors of SQLite: what the disk, SQLite, trio and the codec cost without a task library around them.
 
 A turn without fences, history, policies or telemetry; one writer thread, group commit, WAL and `synchronous=FULL`, as
 milepost uses them. Nothing that keeps its promises can be faster, so every figure is quoted as a share of these.
@@ -182,9 +182,9 @@ async def measure(path: Path, total: int, slots: int) -> Floor:
     return Floor(ready_rows, encoded_rows, drained)
 
 
-def one_row_commits(folder: Path, total: int) -> float:
+def one_row_commits(path: Path, total: int) -> float:
     """Commits of one row each, per second, on one connection without threads."""
-    connection: Any = apsw.Connection(str(folder / "commits.db"))
+    connection: Any = apsw.Connection(str(path))
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
     list(connection.execute(SCHEMA))

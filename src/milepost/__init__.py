@@ -19,6 +19,7 @@ from milepost.client import BlockingClient as BlockingClient
 from milepost.client import BlockingTaskHandle as BlockingTaskHandle
 from milepost.client import BlockingTransactionClient as BlockingTransactionClient
 from milepost.client import Client as Client
+from milepost.client import ExecutorInfo as ExecutorInfo
 from milepost.client import TaskHandle as TaskHandle
 from milepost.client import TaskPage as TaskPage
 from milepost.client import TaskQuery as TaskQuery
@@ -28,6 +29,7 @@ from milepost.crash import CrashKind as CrashKind
 from milepost.effects import Statement as Statement
 from milepost.effects import Transaction as Transaction
 from milepost.errors import ClaimLost as ClaimLost
+from milepost.errors import CommitUnknown as CommitUnknown
 from milepost.errors import ConfigurationError as ConfigurationError
 from milepost.errors import EffectTimeout as EffectTimeout
 from milepost.errors import FollowUpsUnsupported as FollowUpsUnsupported

@@ -83,6 +83,14 @@ class SchemaNewer(StoreError):
     """The store's schema was made by a newer version of milepost; nothing was changed."""
 
 
+class CopyRefused(MilepostError):
+    """A store was not copied, for somebody works on it or the target is not empty; nothing was written."""
+
+
+class CopyDiffers(StoreError):
+    """A store does not give back what was copied into it; the copy was rolled back."""
+
+
 class MixedSqliteLibraries(StoreError):
     """Two SQLite libraries would use one file in one process, which breaks the file's locks."""
 

@@ -9,13 +9,13 @@ import pytest
 
 from milepost import BlockingClient, Client, Store, open_store
 from tests.client.threaded import AnyClient, Threaded
+from tests.database import store_url
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
     """An empty store of each kind."""
-    url = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'tasks.db'}"
-    async with open_store(url) as opened:
+    async with open_store(store_url(request, tmp_path)) as opened:
         yield opened
 
 

@@ -126,7 +126,7 @@ def test_what_the_block_raises_leaves_it_as_it_is(tmp_path: Path) -> None:
         raise KeyError("mine")
 
 
-@pytest.mark.parametrize("url", ["", "postgres://x", "sqlite:/x", "sqlite:///:memory:"])
+@pytest.mark.parametrize("url", ["", "mysql://x", "sqlite:/x", "sqlite:///:memory:"])
 def test_a_url_that_is_none_is_refused_and_leaves_nothing_behind(url: str) -> None:
     before = threading.active_count()
     with pytest.raises(StoreUrlError):

@@ -20,6 +20,7 @@ from milepost import (
     Client,
     DeleteRefused,
     EnqueueRefusal,
+    ExecutorInfo,
     HistoryEvent,
     Outcome,
     RequeueRefused,
@@ -83,6 +84,9 @@ class Threaded:
     def __init__(self, inner: BlockingClient) -> None:
         self.inner = inner
         self.store: Store = inner.store
+
+    async def executors(self) -> list[ExecutorInfo]:
+        return await _in_thread(self.inner.executors)
 
     async def enqueue(self, request: AnyRequest) -> BlockingTaskHandle[Any, Any]:
         return await _in_thread(lambda: self.inner.enqueue(request))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from milepost import Failure, Statement, Success, Suspended
@@ -14,6 +18,7 @@ from milepost.demo.display import Display, Killed, Report
 from milepost.demo.index import Indexed, Progress, Shard, Unreadable, index_shard, index_step, library_files, shards_of
 from milepost.demo.symbols import CREATE_TABLE, INSERT, rows_of
 from milepost.testing import recorded_execution
+from milepost.testing.servers import PostgresServer
 
 _SOURCE = b'''"""A module."""
 
@@ -176,9 +181,12 @@ def test_wrong_arguments_are_told_in_one_line(arguments: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", [[], ["--pure"]], ids=["commit_with", "pure steps"])
-def test_a_killed_worker_costs_no_row_and_repeats_none(variant: list[str], tmp_path: Path) -> None:
-    store = tmp_path / "demo.db"
-    ended = _demo("--limit", "60", "--kill-after", "0.5", "--seed", "5", "--store", str(store), *variant)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_killed_worker_costs_no_row_and_repeats_none(
+    kind: str, variant: list[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    store = str(tmp_path / "demo.db") if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    ended = _demo("--limit", "60", "--kill-after", "0.5", "--seed", "5", "--store", store, *variant)
     assert (ended.returncode, ended.stderr) == (0, "")
     report = dict(line.split(None, 1) for line in ended.stdout.splitlines() if line[:1].isalpha() and " " in line)
     words = [line.split() for line in ended.stdout.splitlines()]
@@ -186,7 +194,39 @@ def test_a_killed_worker_costs_no_row_and_repeats_none(variant: list[str], tmp_p
     assert ["rows", "repeated", "0"] in words
     assert report["files"].startswith("60 of 60 in 8 tasks")
     assert any(line[-1:] == ["60"] and "killed" in line for line in words)
-    assert store.exists()
+    with closing(sqlite3.connect(store) if kind == "sqlite" else psycopg.connect(store)) as kept:
+        files = kept.execute("select count(distinct file), count(*) from symbol").fetchone()
+    assert files == (60, int(report["symbols"].split()[0].replace(",", "")))
+
+
+@pytest.mark.slow
+def test_it_brings_a_postgresql_server_of_its_own() -> None:
+    ended = _demo("--limit", "10", "--kills", "0", "--store", "postgres")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert re.search(r"PostgreSQL \d+ started", ended.stdout)
+    assert "10 of 10 in 8 tasks" in ended.stdout
+
+
+@pytest.mark.slow
+def test_a_database_that_has_its_table_already_is_left_alone(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        owner.execute("create table symbol (mine text)")
+        ended = _demo("--limit", "10", "--store", postgres_url)
+        assert owner.execute("select count(*) from symbol").fetchone() == (0,)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "without a table named symbol" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_database_that_cannot_be_used_is_told_in_one_line_without_its_password(
+    postgres_server: PostgresServer,
+) -> None:
+    ended = _demo(
+        "--limit", "10", "--store", postgres_server.tcp_url("nowhere").replace("postgres:", "postgres:sesame", 1)
+    )
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert ended.stderr.startswith("the demo cannot go on: ")
+    assert "sesame" not in ended.stderr + ended.stdout
 
 
 def _demo(*arguments: str) -> subprocess.CompletedProcess[str]:

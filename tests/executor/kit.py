@@ -26,8 +26,9 @@ from milepost import (
 )
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.transition import Policy, Transition, transition
-from milepost.stores.protocol import Hint, Lease, Session, Watch
+from milepost.stores.protocol import Hint, Session, Watch
 from milepost.telemetry import AttemptEnded, Observation
+from milepost.testing.conformance.kit import sample_lease
 
 T = TypeVar("T")
 O = TypeVar("O", bound=Observation)  # noqa: E741 (the kind of an observation)
@@ -121,7 +122,7 @@ async def change(store: Store, id: TaskId, event: Event) -> TaskRecord:
 def announce(session: Session, executor: str, lease: timedelta = timedelta(hours=1)) -> None:
     """Let there be another executor, with a lease that runs out after `lease`."""
     now = session.now()
-    session.open_lease(Lease(executor, "elsewhere", 1, now, now, now + lease))
+    session.open_lease(sample_lease(executor, now + lease))
 
 
 async def sql(store: Store, text: str, *parameters: object) -> list[tuple[Any, ...]]:

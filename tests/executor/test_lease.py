@@ -32,8 +32,9 @@ from milepost import (
 )
 from milepost.errors import StoreUnreachable
 from milepost.executor.turn import TurnReceipt
-from milepost.stores.protocol import ClaimOrder, Lease, Session
+from milepost.stores.protocol import ClaimOrder, Session
 from milepost.telemetry import LeaseLost, LoopStalled, RunDiscarded
+from milepost.testing.conformance.kit import sample_lease
 from tests.executor.kit import (
     MovableClock,
     PassingStore,
@@ -356,7 +357,7 @@ async def test_a_lease_that_ended_long_ago_is_forgotten_once_nothing_is_owned_un
     def announce_the_dead(session: Session) -> None:
         long_ago = session.now() - timedelta(hours=2)
         for name, ended in (("long dead", long_ago), ("just dead", session.now())):
-            session.open_lease(Lease(name, "host", 1, long_ago, long_ago, ended))
+            session.open_lease(sample_lease(name, ended))
 
     await store.transact(announce_the_dead)
     async with open_executor(store, [idle]) as executor:

@@ -26,6 +26,7 @@ from milepost import (
     StoreReadOnly,
     Success,
     TaskId,
+    TaskQuery,
     TaskResult,
     TaskState,
     open_executor,
@@ -164,6 +165,39 @@ async def test_a_cancellation_around_the_block_interrupts_at_once(store: Store, 
     assert scope.cancelled_caught
     assert sitting.stops == [StopKind.SHUTDOWN]
     await assert_given_back(store, id)
+
+
+@pytest.mark.parametrize("blocking", [False, True], ids=["async", "plain"])
+@pytest.mark.parametrize("grouped", [False, True], ids=["bare", "grouped"])
+async def test_ctrl_c_in_a_tasks_function_interrupts_the_others_and_leaves_the_block(
+    store: Store, sitting: Sitting, grouped: bool, blocking: bool
+) -> None:
+    error = BaseExceptionGroup("of a nursery", [ValueError(), KeyboardInterrupt()]) if grouped else KeyboardInterrupt()
+
+    @task
+    async def interrupted(metadata: int, progress: int) -> TaskResult[int, str]:
+        await sitting.started.wait()
+        raise error
+
+    @task
+    def interrupted_in_place(metadata: int, progress: int) -> TaskResult[int, str]:
+        raise error
+
+    which = interrupted_in_place if blocking else interrupted
+    (sits,) = await enqueue(store, sitting.task.with_metadata(1))
+
+    async def program() -> None:
+        async with open_executor(store, [sitting.task, which], config=quick()):
+            await sitting.started.wait()
+            await Client(store).enqueue(which.with_metadata(1))
+            await trio.sleep_forever()
+
+    with trio.fail_after(10), pytest.raises(type(error)) as raised:
+        await program()
+    assert raised.value is error
+    await assert_given_back(store, sits)
+    records = (await Client(store).search(TaskQuery.for_task(which))).records
+    assert [(each.state, each.interruptions) for each in records] == [(TaskState.INTERRUPTED, 1)]
 
 
 async def test_a_cancellation_before_it_has_started_leaves_nothing_behind(store: Store, sitting: Sitting) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +18,7 @@ from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.transition import Transition
 from milepost.stores.filter import TaskFilter
 from milepost.stores.memory import MemoryStore
-from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, Session, Watch
+from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, Session, TaskCopy, Watch
 from milepost.testing import check_store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -39,7 +39,7 @@ class Passing:
     def now(self) -> datetime:
         return self.inner.now()
 
-    def insert(self, records: Sequence[TaskRecord]) -> None:
+    def insert(self, records: Iterable[TaskRecord]) -> None:
         self.inner.insert(records)
 
     def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
@@ -75,11 +75,17 @@ class Passing:
     def delete(self, ids: Sequence[TaskId]) -> int:
         return self.inner.delete(ids)
 
+    def copy_out(self, after: int, *, limit: int) -> list[TaskCopy]:
+        return self.inner.copy_out(after, limit=limit)
+
+    def copy_in(self, copies: Sequence[TaskCopy]) -> None:
+        self.inner.copy_in(copies)
+
     def open_lease(self, lease: Lease) -> None:
         self.inner.open_lease(lease)
 
-    def renew(self, executor: str, *, now: datetime, lease_until: datetime) -> bool:
-        return self.inner.renew(executor, now=now, lease_until=lease_until)
+    def renew(self, executor: str, *, now: datetime, lease_until: datetime, running: int) -> bool:
+        return self.inner.renew(executor, now=now, lease_until=lease_until, running=running)
 
     def close_lease(self, executor: str) -> None:
         self.inner.close_lease(executor)
@@ -177,7 +183,7 @@ class NoStateCheck(_Careless):
 
 
 class KeysNotUnique(Passing):
-    def insert(self, records: Sequence[TaskRecord]) -> None:
+    def insert(self, records: Iterable[TaskRecord]) -> None:
         for record in records:
             try:
                 self.inner.insert([record])

@@ -29,8 +29,8 @@ from milepost.payload import Json, contains, to_json_text
 from milepost.stores.filter import TaskFilter
 from milepost.stores.memory import MemoryStore
 from milepost.stores.open import connect_store
-from milepost.stores.protocol import ClaimOrder, Held, Lease, Report, Session, Store
-from milepost.testing.conformance.kit import NOW, numbers, read_dump, sample, task_id
+from milepost.stores.protocol import ClaimOrder, Held, Report, Session, Store
+from milepost.testing.conformance.kit import NOW, numbers, read_dump, sample, sample_lease, task_id
 from tests import strategies
 
 pytestmark = pytest.mark.slow
@@ -140,9 +140,9 @@ class TwoStores(RuleBasedStateMachine):
 
         def change(session: Session, _: int) -> bool | None:
             if how == "renew":
-                return session.renew(executor, now=self.now, lease_until=until)
+                return session.renew(executor, now=self.now, lease_until=until, running=1)
             if how == "open":
-                session.open_lease(Lease(executor, "host", 1, self.now, self.now, until))
+                session.open_lease(sample_lease(executor, until))
             else:
                 session.close_lease(executor)
             return None
@@ -169,6 +169,7 @@ class TwoStores(RuleBasedStateMachine):
                 [session.held(executor) for executor in ("ada", "bob", "cid")],
                 [session.cancel_requests(executor) for executor in ("ada", "bob", "cid")],
                 session.holders(keys),
+                [(copy.record, copy.history) for copy in session.copy_out(0, limit=1_000)],
             ]
 
         self.both(everything)

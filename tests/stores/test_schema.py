@@ -12,6 +12,7 @@ from typing import Any
 
 import apsw
 import attrs
+import psycopg
 import pytest
 
 from milepost.crash import Crash, CrashKind
@@ -138,3 +139,45 @@ def test_processes_that_open_a_new_file_at_once_make_one_schema(tmp_path: Path, 
         process.join()
     assert [process.exitcode for process in processes] == [0] * OPENERS
     assert _state_of(file) == ([(n,) for n in range(1, SCHEMA_VERSION + 1)], OPENERS)
+
+
+POSTGRES_HEADER = "-- What the migrations make of an empty schema. Committed to be read and compared, never executed.\n"
+TABLES = """select c.oid, c.relname, coalesce(array_to_string(c.reloptions, ', '), '')
+from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+where n.nspname = %s and c.relkind = 'r' order by c.relname"""
+COLUMNS = """select a.attname, format_type(a.atttypid, a.atttypmod),
+  case when l.collname <> 'default' then format(' collate %%I', l.collname) else '' end,
+  case when a.attnotnull then ' not null' else '' end,
+  case when a.attidentity = 'a' then ' generated always as identity' else '' end,
+  coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
+from pg_attribute as a
+left join pg_collation as l on l.oid = a.attcollation
+left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum
+where a.attrelid = %s and a.attnum > 0 and not a.attisdropped order by a.attnum"""
+CONSTRAINTS = """select conname, pg_get_constraintdef(oid) from pg_constraint
+where conrelid = %s and contype in ('p', 'u', 'c', 'f') order by conname"""
+INDEXES = """select replace(pg_get_indexdef(i.indexrelid), ' ON ' || n.nspname || '.', ' ON ')
+from pg_index as i join pg_class as c on c.oid = i.indexrelid join pg_namespace as n on n.oid = c.relnamespace
+where i.indrelid = %s and not i.indisprimary order by c.relname"""
+
+
+def migrated_postgres(url: str) -> str:
+    connect_store(url).close()
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(TABLES, ["milepost"]).fetchall()
+        return POSTGRES_HEADER + "".join(_table(connection, *table) for table in tables)
+
+
+def _table(connection: psycopg.Connection, oid: int, name: str, options: str) -> str:
+    columns = connection.execute(COLUMNS, [oid]).fetchall()
+    constraints = connection.execute(CONSTRAINTS, [oid]).fetchall()
+    lines = [f"{column} {''.join(rest)}" for column, *rest in columns]
+    lines += [f"constraint {constraint} {text}" for constraint, text in constraints]
+    indexes = "".join(f"\n{text};\n" for (text,) in connection.execute(INDEXES, [oid]))
+    body = ",\n  ".join(lines)
+    return f"\ncreate table {name} (\n  {body}\n){f' with ({options})' if options else ''};\n{indexes}"
+
+
+def test_the_schema_that_is_migrated_on_postgres_is_the_committed_one(each_postgres_url: str) -> None:
+    committed = (files("milepost.stores.postgres") / "schema.sql").read_text("utf-8")
+    assert migrated_postgres(each_postgres_url) == committed

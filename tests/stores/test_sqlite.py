@@ -32,7 +32,7 @@ from milepost.stores.sqlite.ticker import Bulletin, Ticker
 from milepost.stores.sqlite.writer import Writer
 from milepost.stores.thread import Job
 from milepost.testing import StoreCheck, store_checks
-from milepost.testing.conformance.kit import HOUR, NOW, decided, numbers, samples
+from milepost.testing.conformance.kit import HOUR, NOW, decided, numbers, sample_lease, samples
 
 pytestmark = pytest.mark.anyio
 
@@ -366,7 +366,7 @@ async def test_the_clock_never_goes_back_behind_a_time_that_was_stored(url: str)
 
         def announce(session: Session) -> None:
             now = session.now()
-            session.open_lease(Lease("ada", "host", 1, now, now, now))
+            session.open_lease(sample_lease("ada", now))
 
         await store.transact(announce)
     async with open_store(url, clock=lambda: noon - timedelta(hours=1)) as store:
@@ -501,8 +501,7 @@ def test_a_claim_costs_the_same_whatever_waits_that_it_cannot_take(tmp_path: Pat
     for crowd, changes in {"nobody": None, **crowds}.items():
         file = tmp_path / f"{len(steps)}.db"
         store = connect_store(f"sqlite:///{file}")
-        lease = Lease("bob", "host", 1, NOW, NOW, NOW + HOUR)
-        store.transact_blocking(announcing(lease))
+        store.transact_blocking(announcing(sample_lease("bob")))
         others = [] if changes is None else samples(*range(1_000, 6_000), **changes)
         store.transact_blocking(inserting(*samples(*range(100)), *others))
         store.close()

@@ -85,7 +85,7 @@ async def everything(store: Store) -> list[TaskId]:
         ("", "is not the URL of a store"),
         ("tasks.db", "is not the URL of a store"),
         ("mysql://me:secret@host/tasks", "is not the URL of a store"),
-        ("postgresql://me:secret@host/tasks?password=secret", "is not the URL of a store"),
+        ("mssql://me:secret@host/tasks?password=secret", "is not the URL of a store"),
         ("sqlite:tasks.db", "needs three slashes"),
         ("sqlite://tasks.db", "needs three slashes"),
         ("sqlite://me:secret@host/tasks.db", "needs three slashes"),

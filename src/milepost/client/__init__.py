@@ -2,6 +2,7 @@
 
 from milepost.client.blocking import BlockingClient, BlockingTaskHandle, BlockingTransactionClient
 from milepost.client.client import Client, TaskHandle, TransactionClient
+from milepost.client.executors import ExecutorInfo
 from milepost.client.query import TaskPage, TaskQuery
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "BlockingTaskHandle",
     "BlockingTransactionClient",
     "Client",
+    "ExecutorInfo",
     "TaskHandle",
     "TaskPage",
     "TaskQuery",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final, overload
@@ -13,9 +13,11 @@ from returns.result import Failure, Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.client import verbs
+from milepost.client.executors import ExecutorInfo, executors
 from milepost.client.outcomes import outcome_of
 from milepost.client.query import TaskPage, TaskQuery
-from milepost.errors import TaskGone
+from milepost.errors import CommitUnknown, StoreError, TaskGone
+from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.refusals import (
     CancelAccepted,
@@ -110,7 +112,7 @@ class BlockingClient:
         drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
-        answers = self.store.transact_blocking(verbs.enqueue(drafts.unwrap()))
+        answers = self._enqueue(drafts.unwrap())
         if not isinstance(answers, Success):
             return Failure(answers.failure())
         return Success([self._handle(a, r.task) for a, r in zip(answers.unwrap(), kept, strict=True)])
@@ -163,6 +165,10 @@ class BlockingClient:
         finally:
             watch.close()
 
+    def executors(self) -> list[ExecutorInfo]:
+        """Who works on the store, the longest running first; as `Client.executors`."""
+        return self.store.read_blocking(executors)
+
     def cancel(self, id: TaskId, *, reason: str = "") -> Result[CancelAccepted, CancelRefused]:
         """End a task, or ask a running one to stop; as `Client.cancel`."""
         return self.store.transact_blocking(partial(operations.cancel, id=id, reason=storable_text(reason)))
@@ -174,6 +180,15 @@ class BlockingClient:
     def delete(self, id: TaskId) -> Result[TaskRecord, DeleteRefused]:
         """Remove a task that does not run; as `Client.delete`."""
         return self.store.transact_blocking(partial(operations.delete, id=id))
+
+    def _enqueue(self, drafts: Sequence[Draft]) -> verbs.EnqueueAnswer:
+        try:
+            return self.store.transact_blocking(verbs.enqueue(drafts))
+        except CommitUnknown as unknown:
+            try:
+                return self.store.transact_blocking(verbs.enqueue_again(drafts))
+            except StoreError as fault:
+                raise unknown from fault
 
     def _handle(self, answer: Enqueued, task: AnyTask) -> BlockingTaskHandle[Any, Any]:
         return BlockingTaskHandle(answer.id, answer.created, task, self)

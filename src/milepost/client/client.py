@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar, cast, final, overload
 
@@ -11,9 +11,12 @@ from returns.result import Failure, Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.client import verbs
+from milepost.client.executors import ExecutorInfo, executors
 from milepost.client.outcomes import outcome_of
 from milepost.client.query import TaskPage, TaskQuery
 from milepost.client.waiting import Waits
+from milepost.errors import CommitUnknown, StoreError
+from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.refusals import (
     CancelAccepted,
@@ -92,7 +95,7 @@ class Client:
         drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
-        answers = await self.store.transact(verbs.enqueue(drafts.unwrap()))
+        answers = await self._enqueue(drafts.unwrap())
         if not isinstance(answers, Success):
             return Failure(answers.failure())
         return Success([self._handle(a, r.task) for a, r in zip(answers.unwrap(), kept, strict=True)])
@@ -100,8 +103,9 @@ class Client:
     def within(self, connection: Any) -> TransactionClient:
         """The inserting verbs inside your own open transaction on `connection`, which you commit or roll back.
 
-        On SQLite an `apsw.Connection`, or with `?driver=sqlite3` a `sqlite3.Connection`, to the same file. Raises
-        TypeError for another kind.
+        On SQLite an `apsw.Connection`, or with `?driver=sqlite3` a `sqlite3.Connection`, to the same file; on
+        PostgreSQL a `psycopg.Connection`, or SQLAlchemy's `Connection` over one, to the same database. Raises TypeError
+        for another kind.
         """
         return TransactionClient(self.store.over(connection), self._handle, self.audit)
 
@@ -138,6 +142,10 @@ class Client:
         found = target.outcome(record) if isinstance(target, TaskHandle) else outcome_of(record, None)
         return cast("Outcome[Any, Any]", found)
 
+    async def executors(self) -> list[ExecutorInfo]:
+        """Who works on the store, the longest running first; the last sign of life of each says with what load."""
+        return await self.store.read(executors)
+
     async def cancel(self, id: TaskId, *, reason: str = "") -> Result[CancelAccepted, CancelRefused]:
         """End a waiting, suspended or quarantined task now; ask a running one to stop, on whatever machine it runs."""
         return await self.store.transact(partial(operations.cancel, id=id, reason=storable_text(reason)))
@@ -149,6 +157,15 @@ class Client:
     async def delete(self, id: TaskId) -> Result[TaskRecord, DeleteRefused]:
         """Remove a task that does not run, with its history; gives its last record."""
         return await self.store.transact(partial(operations.delete, id=id))
+
+    async def _enqueue(self, drafts: Sequence[Draft]) -> verbs.EnqueueAnswer:
+        try:
+            return await self.store.transact(verbs.enqueue(drafts))
+        except CommitUnknown as unknown:
+            try:
+                return await self.store.transact(verbs.enqueue_again(drafts))
+            except StoreError as fault:
+                raise unknown from fault
 
     def _handle(self, answer: Enqueued, task: AnyTask) -> TaskHandle[Any, Any]:
         return TaskHandle(answer.id, answer.created, task, self)

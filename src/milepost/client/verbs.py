@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -40,6 +40,22 @@ def drafts_of(requests: Iterable[AnyRequest], audit: Audit) -> Result[list[Draft
 def enqueue(drafts: Sequence[Draft]) -> Verb[EnqueueAnswer]:
     """Insert drafts, all or none."""
     return partial(operations.enqueue, drafts=drafts)
+
+
+def enqueue_again(drafts: Sequence[Draft]) -> Verb[EnqueueAnswer]:
+    """`enqueue` after one whose reply was lost: what that one has inserted stays as it is, for ids are the drafts'."""
+
+    def verb(session: Session) -> EnqueueAnswer:
+        there = {record.id for record in session.get([draft.id for draft in drafts])}
+        rest = operations.enqueue(session, [draft for draft in drafts if draft.id not in there])
+        return rest.map(lambda answers: _in_order(drafts, there, answers))
+
+    return verb
+
+
+def _in_order(drafts: Sequence[Draft], there: Set[TaskId], rest: Iterable[Enqueued]) -> tuple[Enqueued, ...]:
+    answers = iter(rest)
+    return tuple(Enqueued(draft.id, created=True) if draft.id in there else next(answers) for draft in drafts)
 
 
 def insert(

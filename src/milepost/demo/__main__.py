@@ -12,10 +12,11 @@ import random
 import signal
 import sys
 import sysconfig
-import tempfile
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias, cast
 
 import trio
@@ -24,7 +25,9 @@ from milepost import MilepostError
 from milepost.demo.display import Display, Report
 from milepost.demo.index import library_files
 from milepost.demo.supervisor import DemoFailed, Kill, Plan, run_demo
+from milepost.testing.servers import NoPostgres, ServerFailed, private_postgres
 
+_OWN_SERVER = "postgres"
 _DELAY_SECONDS_MAX = 0.02
 _Group: TypeAlias = BaseExceptionGroup[BaseException]
 
@@ -32,17 +35,19 @@ _Group: TypeAlias = BaseExceptionGroup[BaseException]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
     options = _parser().parse_args(arguments)
-    store = None if options.store is None else Path(options.store)
-    if store is not None and (store.exists() or not store.parent.is_dir()):
-        print(f"--store: {store} must be a new file in a folder that exists", file=sys.stderr)
-        return 2
     warnings.simplefilter("ignore")  # the parser warns of old spellings in the library's tests
-    with tempfile.TemporaryDirectory(prefix="milepost-demo-", ignore_cleanup_errors=True) as folder:
-        plan = _plan(options, Path(folder), store)
-        display = Display.on(sys.stderr if options.json else sys.stdout)
-        kills = len(plan.kills)
-        display.tell(f"{len(plan.files):,} files of {plan.root}, {kills} kill{'s' * (kills != 1)}, seed {plan.seed}")
-        return _run(plan, display, as_json=options.json)
+    display = Display.on(sys.stderr if options.json else sys.stdout)
+    try:
+        with ExitStack() as stack:
+            prefix = "milepost-demo-"
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)))
+            plan = _plan(options, folder, _url(options.store, folder, display, stack))
+            kills = f"{len(plan.kills)} kill{'s' * (len(plan.kills) != 1)}"
+            display.tell(f"{len(plan.files):,} files of {plan.root}, {kills}, seed {plan.seed}")
+            return _run(plan, display, as_json=options.json)
+    except (NoPostgres, ServerFailed) as error:
+        print(f"the demo cannot go on: {error}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,18 +62,35 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, metavar="N", help="draws the moments that are not given (default: a random one, printed)")
     add("--limit", type=_positive, metavar="N", help="only the first N files")
     add("--lease-seconds", type=_lease, default=2.0, metavar="S", help="how long a dead worker is believed in")
-    add("--store", metavar="PATH", help="a new SQLite file to keep (default: a temporary one)")
+    add(
+        "--store",
+        type=_store,
+        metavar="STORE",
+        help="a new SQLite file to keep, `postgres` for a PostgreSQL server of the demo's own, or the URL of a database"
+        " (default: a temporary SQLite file)",
+    )
     add("--json", action="store_true", help="the report as one JSON object on standard output")
     return parser
 
 
-def _plan(options: argparse.Namespace, folder: Path, store: Path | None) -> Plan:
+def _url(store: str | None, folder: Path, display: Display, stack: ExitStack) -> str:
+    """Where the store is; what has to be running for it does so until the end of `stack`."""
+    if store is None or (store != _OWN_SERVER and "://" not in store):
+        return f"sqlite:///{(folder / 'demo.db' if store is None else Path(store)).absolute()}"
+    if store != _OWN_SERVER:
+        return store
+    server = stack.enter_context(private_postgres())
+    display.tell(f"PostgreSQL {server.version} started")
+    return server.url()
+
+
+def _plan(options: argparse.Namespace, folder: Path, url: str) -> Plan:
     root = Path(sysconfig.get_path("stdlib"))
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     return Plan(
         root=root,
         files=library_files(root)[: options.limit],
-        store=(folder / "demo.db" if store is None else store).absolute(),
+        url=url,
         log=folder / "worker.log",
         kills=_kills(random.Random(seed), options.kills, options.kill_after),
         pure=options.pure,
@@ -126,6 +148,13 @@ def _leaves(errors: _Group) -> list[BaseException]:
     for error in errors.exceptions:
         found.extend(_leaves(cast("_Group", error)) if isinstance(error, BaseExceptionGroup) else [error])
     return found
+
+
+def _store(text: str) -> str:
+    path = Path(text)
+    if text != _OWN_SERVER and "://" not in text and (path.exists() or not path.parent.is_dir()):
+        raise argparse.ArgumentTypeError(f"{text} must be a new file in a folder that exists")
+    return text
 
 
 def _share(text: str) -> float:

@@ -23,10 +23,11 @@ FILES_PER_COMMIT: Final = 5
 
 @frozen
 class Shard:
-    """The request: which files, relative to which folder."""
+    """The request: which files, relative to which folder, and the SQL that writes a row, which is the database's."""
 
     root: str
     files: tuple[str, ...]
+    insert: str = INSERT
 
 
 @frozen
@@ -63,7 +64,7 @@ def index_shard(
         if isinstance(rows, Unreadable):
             return Failure.for_result(Indexed).with_error(rows)
         progress = _after(shard, progress, rows)
-        execution.commit_with(_insert(rows), progress)
+        execution.commit_with(_insert(shard, rows), progress)
         execution.report(progress.next_file / len(shard.files))
     return Success.with_result(Indexed(progress.next_file, progress.symbols)).for_error(Unreadable)
 
@@ -76,7 +77,7 @@ def index_step(shard: Shard, progress: Progress) -> TaskResult[Indexed, Unreadab
     rows = _rows_from(shard, progress)
     if isinstance(rows, Unreadable):
         return Failure.for_result(Indexed).with_error(rows)
-    return Suspended(_after(shard, progress, rows)).at_once().with_effects(Statement.many(INSERT, rows))
+    return Suspended(_after(shard, progress, rows)).at_once().with_effects(Statement.many(shard.insert, rows))
 
 
 TASKS: Final[tuple[Task[Shard, Progress, Indexed, Unreadable], ...]] = (index_shard, index_step)
@@ -88,11 +89,11 @@ def library_files(root: Path) -> list[str]:
     return sorted(file.as_posix() for file in files if not {"site-packages", "dist-packages"} & set(file.parts))
 
 
-def shards_of(root: Path, files: Sequence[str], *, count: int) -> list[Shard]:
+def shards_of(root: Path, files: Sequence[str], *, count: int, insert: str = INSERT) -> list[Shard]:
     """Cut `files` into up to `count` requests of about the same number of files."""
     count = min(count, len(files))
     bounds = [len(files) * number // count for number in range(count + 1)]
-    return [Shard(str(root), tuple(files[start:end])) for start, end in pairwise(bounds)]
+    return [Shard(str(root), tuple(files[start:end]), insert) for start, end in pairwise(bounds)]
 
 
 def _rows_from(shard: Shard, progress: Progress) -> list[Row] | Unreadable:
@@ -112,12 +113,12 @@ def _after(shard: Shard, progress: Progress, rows: Sequence[Row]) -> Progress:
     return Progress(next_file, progress.symbols + len(rows))
 
 
-def _insert(rows: Sequence[Row]) -> Callable[[Transaction], Result[int, Never]]:
+def _insert(shard: Shard, rows: Sequence[Row]) -> Callable[[Transaction], Result[int, Never]]:
     """An effect that writes `rows`; it may be called again after a rollback, so it touches only the transaction."""
 
     def effect(transaction: Transaction) -> Result[int, Never]:
         for row in rows:
-            transaction.execute(INSERT, row)
+            transaction.execute(shard.insert, row)
         return Written(len(rows))
 
     return effect

@@ -6,6 +6,7 @@ that knows nothing of tasks.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from attrs import define, field, frozen
 
 from milepost import Client, TaskId, TaskQuery, TaskRecord, TaskState, open_store
 from milepost.demo.display import Display, Killed, Report
-from milepost.demo.index import Progress, index_shard, index_step, shards_of
-from milepost.demo.symbols import CREATE_TABLE, SELECT, Row, rows_of
+from milepost.demo.index import Progress, Shard, index_shard, index_step, shards_of
+from milepost.demo.symbols import CREATE_TABLE, INSERT, INSERT_POSTGRES, SELECT, Row, rows_of
+from milepost.demo.worker import STORE_VARIABLE
+from milepost.stores.protocol import Session
 
 SHARDS = 8
 _LOOK_SECONDS = 0.01
@@ -45,7 +48,7 @@ class Plan:
 
     root: Path
     files: Sequence[str]
-    store: Path
+    url: str
     log: Path
     kills: Sequence[Kill]
     pure: bool
@@ -53,9 +56,10 @@ class Plan:
     lease_seconds: float
 
     @property
-    def url(self) -> str:
-        """Where the store is."""
-        return f"sqlite:///{self.store}"
+    def shards(self) -> Sequence[Shard]:
+        """The requests, with the SQL of the store's database."""
+        insert = INSERT if self.url.startswith("sqlite:") else INSERT_POSTGRES
+        return shards_of(self.root, self.files, count=SHARDS, insert=insert)
 
 
 @frozen
@@ -110,10 +114,9 @@ class Supervisor:
         return await self._report(trio.current_time() - started_at)
 
     async def _enqueue(self) -> None:
-        await self.client.store.transact(lambda session: session.transaction.execute(CREATE_TABLE))
+        await self.client.store.transact(_create_table)
         task = index_step if self.plan.pure else index_shard
-        shards = shards_of(self.plan.root, self.plan.files, count=SHARDS)
-        handles = await self.client.enqueue_all(task.with_metadata(shard) for shard in shards)
+        handles = await self.client.enqueue_all(task.with_metadata(shard) for shard in self.plan.shards)
         self.ids = [handle.id for handle in handles]
 
     async def _walk(self) -> None:
@@ -161,7 +164,7 @@ class Supervisor:
 
     def _remember(self, pid: int, look: Look) -> None:
         done = sum(look.next_files)
-        sizes = tuple(len(shard.files) for shard in shards_of(self.plan.root, self.plan.files, count=SHARDS))
+        sizes = tuple(len(shard.files) for shard in self.plan.shards)
         self.killed.append(Killed(pid, done, look.next_files, sizes))
         self.orphans = look.owned
         self.display.tell(f"worker {pid} killed at file {done:,} of {len(self.plan.files):,}")
@@ -175,7 +178,9 @@ class Supervisor:
         unfinished = [record for record in look.records if record.state is not TaskState.COMPLETED]
         if unfinished:
             raise DemoFailed("; ".join(_why(record) for record in unfinished))
-        table = await self.client.store.read(lambda session: session.transaction.execute(SELECT))
+        # What the database says to somebody who comes new.
+        async with open_store(self.plan.url) as store:
+            table = await store.read(lambda session: session.transaction.execute(SELECT))
         expected, found = Counter(self.direct), Counter(_row(row) for row in table)
         return Report(
             variant="pure steps" if self.plan.pure else "commit_with",
@@ -200,11 +205,13 @@ async def run_demo(plan: Plan, display: Display) -> Report:
 
 @asynccontextmanager
 async def _worker(plan: Plan) -> AsyncGenerator[trio.Process, None]:
-    command = [sys.executable, "-m", "milepost.demo.worker", plan.url, str(plan.lease_seconds)]
+    command = [sys.executable, "-m", "milepost.demo.worker", str(plan.lease_seconds)]
+    # Not as an argument: everybody on the machine can read those, and there may be a password in it.
+    environment = {**os.environ, STORE_VARIABLE: plan.url}
     with plan.log.open("ab") as log:
         # A session of its own: Ctrl-C is for the supervisor, which then ends the worker.
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
         )
     try:
         yield process
@@ -227,6 +234,15 @@ async def _stop(process: trio.Process) -> None:
 async def _close(process: trio.Process) -> None:
     if process.stdin is not None:
         await process.stdin.aclose()
+
+
+def _create_table(session: Session) -> None:
+    try:
+        session.transaction.execute(CREATE_TABLE)
+    except Exception as error:  # the driver's own
+        raise DemoFailed(
+            f"it needs a database without a table named symbol, and a right to make one: {error}"
+        ) from error
 
 
 def _progress(record: TaskRecord) -> Progress:

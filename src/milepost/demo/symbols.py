@@ -13,10 +13,11 @@ from typing import Final, TypeAlias
 Row: TypeAlias = tuple[str, str, str, int, int]
 """File, kind (module, class, function or error), qualified name, line, and length of the docstring."""
 
-CREATE_TABLE: Final = "create table symbol (file text, kind text, name text, line integer, docstring integer) strict"
+CREATE_TABLE: Final = "create table symbol (file text, kind text, name text, line integer, docstring integer)"
 """Without a key on purpose: a row that was written twice must be seen, not refused."""
 
 INSERT: Final = "insert into symbol values (?, ?, ?, ?, ?)"
+INSERT_POSTGRES: Final = "insert into symbol values (%s, %s, %s, %s, %s)"
 SELECT: Final = "select file, kind, name, line, docstring from symbol"
 
 _Definition: TypeAlias = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

@@ -1,11 +1,13 @@
 """The process that the demo kills: an executor of the demo's tasks, and nothing else.
 
-It is started by the supervisor as `python -m milepost.demo.worker STORE_URL LEASE_SECONDS`, and stops when its standard
-input ends: because the supervisor closed it, or because the supervisor is gone.
+It is started by the supervisor as `python -m milepost.demo.worker LEASE_SECONDS`, with the store's URL in the
+environment, and stops when its standard input ends: because the supervisor closed it, or because the supervisor is
+gone.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
@@ -16,6 +18,7 @@ from milepost.executor import ExecutorConfig, open_executor
 from milepost.stores.open import open_store
 
 CONCURRENCY = 4
+STORE_VARIABLE = "MILEPOST_DEMO_STORE"
 
 
 async def work(url: str, *, lease_seconds: float) -> None:
@@ -36,7 +39,8 @@ async def work(url: str, *, lease_seconds: float) -> None:
 def main() -> None:
     """The entry point of the process."""
     warnings.simplefilter("ignore")  # the parser warns of old spellings in the library's tests
-    url, lease_seconds = sys.argv[1:]
+    (lease_seconds,) = sys.argv[1:]
+    url = os.environ.pop(STORE_VARIABLE)
     trio.run(lambda: work(url, lease_seconds=float(lease_seconds)))
 
 

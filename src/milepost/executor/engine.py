@@ -31,6 +31,7 @@ class Engine:
         self._store = store
         self._drain_asked = trio.Event()
         self._interrupt_asked = trio.Event()
+        self._reconfigured = trio.Event()
         self._turns = Turns(store, registry, config, begin=self._begin, observer=observer)
         self._commits = Commits(store, self._turns)
 
@@ -38,6 +39,11 @@ class Engine:
     def executor(self) -> str:
         """The id under which it holds its lease."""
         return self._turns.standing.executor
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What came while a function ran and stops the whole program, such as Ctrl-C."""
+        return self._turns.workload.broken
 
     @property
     def config(self) -> ExecutorConfig:
@@ -54,10 +60,11 @@ class Engine:
             keeper = self._turns.standing.keeper
             try:
                 async with trio.open_nursery() as system:
-                    for loop in (self._turns.run, self._listen, self._keep_house):
+                    for loop in (self._turns.run, self._listen, self._keep_house, self._tell_of_changes):
                         system.start_soon(loop)
                     self._turns.tell(ExecutorStarted(self.executor))
                     async with trio.open_nursery() as self._bodies:
+                        system.start_soon(self._watch_for_breaks)
                         await self._drain_asked.wait()
                         await self._wind_down()
                     system.cancel_scope.cancel()
@@ -80,6 +87,7 @@ class Engine:
     def reconfigure(self, config: ExecutorConfig) -> None:
         """Go on with other settings from the next turn on; what runs is not disturbed."""
         self._turns.use(config)
+        self._reconfigured.set()
 
     def statistics(self) -> ExecutorStatistics:
         """A frozen look."""
@@ -134,6 +142,23 @@ class Engine:
                     self._turns.hear()
         finally:
             watch.close()
+
+    async def _tell_of_changes(self) -> None:
+        """Let the others know of settings that changed, as soon as the store can be told."""
+        while True:
+            await self._reconfigured.wait()
+            self._reconfigured = trio.Event()
+            try:
+                await self._turns.standing.announce_again()
+            except StoreError:  # the turns see the same store fail and report it
+                await trio.sleep(self.config.poll_seconds)
+                self._reconfigured.set()
+
+    async def _watch_for_breaks(self) -> None:
+        """Once something stops the whole program, give back what runs before it does."""
+        workload = self._turns.workload
+        await workload.wait_for(lambda: workload.broken is not None)
+        self.interrupt()
 
     async def _keep_house(self) -> None:
         """See to limits of time: clean-ups that take too long, a lease that ran out, a loop that stood still."""

@@ -11,7 +11,7 @@ import trio
 
 from milepost.errors import ConfigurationError
 from milepost.executor.run import BlockingRunExecution, Committer, Run, RunExecution
-from milepost.executor.settle import Ending, Raised, Returned, Stopped
+from milepost.executor.settle import Broken, Ending, Raised, Returned, Stopped
 from milepost.tasks import TaskShape
 
 
@@ -19,40 +19,48 @@ def invoke_pure(run: Run, metadata: Any, execution_metadata: Any) -> Ending:
     """Call a plain `def` in place."""
     try:
         return Returned(run.task.function(metadata, execution_metadata))
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # noqa: ASYNC103 (SystemExit in a task is the task's end, not the executor's)
-        return Raised(error)  # noqa: ASYNC104
+        return Broken(error) if _is_interrupt(error) else Raised(error)  # noqa: ASYNC104
 
 
 async def invoke(
     run: Run, metadata: Any, execution_metadata: Any, *, committer: Committer, limiter: trio.CapacityLimiter
 ) -> Ending:
-    """Call the task's function inside the run's scope; never raises, but for what stops the whole program."""
+    """Call the task's function inside the run's scope; raises only when what is around the run is cancelled."""
     try:
         with run.scope:
             if run.task.shape is TaskShape.ASYNC and not run.task.takes_execution:
                 return Returned(await run.task.function(metadata, execution_metadata))
             return Returned(await _call(run, metadata, execution_metadata, committer, limiter))
     except BaseException as error:  # noqa: ASYNC103 (the run's own cancel ends at its scope; any other is a crash)
-        if _stops_the_program(error):
+        if _is_cancel_from_outside(error):
             raise
+        if _is_interrupt(error):
+            return Broken(error)  # noqa: ASYNC104
         return Raised(error) if run.stopping is None else Stopped(run.stopping)  # noqa: ASYNC104
     if run.stopping is None:  # pragma: no cover (the scope is private, only Run.stop cancels it)
         return Raised(RuntimeError("the run's scope was cancelled by nobody"))
     return Stopped(run.stopping)
 
 
-def _stops_the_program(error: BaseException) -> bool:
-    """Whether it is not the task's own: Ctrl-C, or a cancel of what is around the run."""
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether it is, or has in it, a Ctrl-C, which Python raises in whatever function happens to run."""
     match error:
         case KeyboardInterrupt():
             return True
+        case BaseExceptionGroup(exceptions=parts):
+            return any(map(_is_interrupt, parts))
+        case _:
+            return False
+
+
+def _is_cancel_from_outside(error: BaseException) -> bool:
+    # One that nobody asked for, such as one that the task has kept from a scope of its own, is a crash.
+    match error:
         case trio.Cancelled():
-            # One that nobody asked for, such as one that the task has kept from a scope of its own, is a crash.
             return trio.current_effective_deadline() == -math.inf
         case BaseExceptionGroup(exceptions=parts):
-            return any(map(_stops_the_program, parts))
+            return any(map(_is_cancel_from_outside, parts))
         case _:
             return False
 

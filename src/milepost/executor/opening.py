@@ -70,14 +70,15 @@ async def open_executor(
     """Run `tasks` from `store` while the block lasts.
 
     Leaving the block normally drains; leaving it by an exception or a cancellation interrupts the running tasks, within
-    `cleanup_seconds`. Interrupted tasks keep their last commit and are claimable at once. What the block raises leaves
-    it as it is. Raises `TaskDefinitionError` for two tasks of one name, `StoreError` when the store cannot be written.
+    `cleanup_seconds`; so does Ctrl-C in a task's function, which then leaves the block. Interrupted tasks keep their
+    last commit and are claimable at once. What the block raises leaves it as it is. Raises `TaskDefinitionError` for
+    two tasks of one name, `StoreError` when the store cannot be written.
     """
     engine = Engine(store, Registry.of(tasks), config or ExecutorConfig(), observer)
     failure: BaseException | None = None
     await engine.open()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(engine.run)
+        nursery.start_soon(_live, engine, nursery.cancel_scope)
         try:
             yield Executor(engine)
         except BaseException as error:  # noqa: ASYNC103 (raised below, outside of the nursery, which would wrap it)
@@ -86,8 +87,15 @@ async def open_executor(
         engine.drain()
         with trio.CancelScope(shield=True):
             await engine.stopped.wait()
+    failure = engine.broken or failure
     if failure is not None:
         raise failure
+
+
+async def _live(engine: Engine, block: trio.CancelScope) -> None:
+    await engine.run()
+    if engine.broken is not None:
+        block.cancel()
 
 
 async def run_executor(

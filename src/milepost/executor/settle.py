@@ -47,7 +47,15 @@ class Stopped:
     stopping: Stopping
 
 
-Ending: TypeAlias = Returned | Raised | Stopped
+@final
+@frozen
+class Broken:
+    """What stops the whole program, such as Ctrl-C, came while the function ran; it is not the task's own."""
+
+    error: BaseException
+
+
+Ending: TypeAlias = Returned | Raised | Stopped | Broken
 AnyResult: TypeAlias = TaskResult[Any, Any, Any]
 
 _RESULTS = (Success, Failure, Suspended, Cancellation)
@@ -72,6 +80,8 @@ def settle(task: AnyTask, ending: Ending) -> Settlement | None:
         case Stopped(stopping):
             event = _stopped(task, stopping)
             return None if event is None else Settlement(event)
+        case Broken():
+            return Settlement(events.Interrupted())
         case _:
             assert_never(ending)
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from functools import partial
 from secrets import token_hex
 from typing import final
 
+import attrs
+
 from milepost.executor.config import ExecutorConfig
 from milepost.executor.lease import LeaseKeeper
 from milepost.executor.turn import change_lease, renew
-from milepost.stores.protocol import Session, Store
+from milepost.stores.protocol import Lease, Session, Store
 
 
 def _new_executor_id() -> str:
@@ -29,10 +32,20 @@ def _new_executor_id() -> str:
 class Standing:
     """Who the executor is at this moment."""
 
-    def __init__(self, store: Store, config: Callable[[], ExecutorConfig], *, noticed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tasks: Mapping[str, int],
+        config: Callable[[], ExecutorConfig],
+        *,
+        running: Callable[[], int],
+        noticed: Callable[[], None],
+    ) -> None:
         self.executor = _new_executor_id()
         self._store = store
+        self._tasks = tasks
         self._config = config
+        self._running = running
         self._noticed = noticed
         self._gone = False
         self._keeper: LeaseKeeper | None = None
@@ -69,9 +82,14 @@ class Standing:
         self._gone = False
         self.keeper.begin_again(sent_at)
 
+    async def announce_again(self) -> None:
+        """Tell the others of changed settings. Raises StoreError, and may then be called again."""
+        await self._store.transact(partial(self._announce, self.executor))
+
     def renew(self, session: Session) -> bool:
         """Extend the lease within a transaction; False when the others have forgotten this executor."""
-        return renew(session, self.executor, self._config().lease_seconds, now=session.now())
+        seconds = self._config().lease_seconds
+        return renew(session, self.executor, seconds, now=session.now(), running=self._running())
 
     def notice_loss(self) -> None:
         """Somebody found the lease gone."""
@@ -79,5 +97,29 @@ class Standing:
         self._noticed()
 
     def _change(self, before: str | None, session: Session) -> None:
-        seconds = self._config().lease_seconds
-        change_lease(session, before, self.executor, seconds, host=socket.gethostname(), pid=os.getpid())
+        change_lease(session, before, self._lease_from)
+
+    def _announce(self, executor: str, session: Session) -> None:
+        config = self._config()
+        for lease in session.leases():
+            if lease.executor == executor:  # else it is lost, and the next one is announced with these settings
+                session.open_lease(attrs.evolve(lease, slots=config.concurrency, queues=_served(config)))
+
+    def _lease_from(self, now: datetime) -> Lease:
+        config = self._config()
+        return Lease(
+            executor=self.executor,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=now,
+            renewed_at=now,
+            lease_until=now + timedelta(seconds=config.lease_seconds),
+            slots=config.concurrency,
+            running=self._running(),
+            tasks=self._tasks,
+            queues=_served(config),
+        )
+
+
+def _served(config: ExecutorConfig) -> tuple[str, ...] | None:
+    return None if config.queues is None else tuple(config.queues)

@@ -7,7 +7,7 @@ before the claim is given up as lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import final
 
@@ -78,6 +78,7 @@ class TurnPlan:
     demand: Demand | None = None
     may_be_suspect: bool = True
     lease_seconds: float
+    running: int = 0
     renew: bool = False
     renew_from: datetime = EPOCH
     reconcile: frozenset[TaskId] | None = None
@@ -106,7 +107,7 @@ def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
     # Renew before claiming: an executor that is late would otherwise count as dead and steal from itself. After a sleep
     # of the machine the store's clock alone knows that it is late.
     renewing = plan.renew or now >= plan.renew_from
-    alive = not renewing or renew(session, plan.executor, plan.lease_seconds, now=now)
+    alive = not renewing or renew(session, plan.executor, plan.lease_seconds, now=now, running=plan.running)
     written = deliver(session, plan.deliveries, now=now)
     if plan.reports:
         session.report(plan.reports)
@@ -127,20 +128,20 @@ def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
     )
 
 
-def renew(session: Session, executor: str, seconds: float, *, now: datetime) -> bool:
+def renew(session: Session, executor: str, seconds: float, *, now: datetime, running: int) -> bool:
     """Extend the lease; False when the others have forgotten this executor."""
-    return session.renew(executor, now=now, lease_until=now + timedelta(seconds=seconds))
+    return session.renew(executor, now=now, lease_until=now + timedelta(seconds=seconds), running=running)
 
 
-def change_lease(session: Session, before: str | None, executor: str, seconds: float, *, host: str, pid: int) -> None:
-    """Announce `executor`; forget the one that it goes on for, and those that died long ago and own nothing."""
+def change_lease(session: Session, before: str | None, lease_from: Callable[[datetime], Lease]) -> None:
+    """Announce an executor; forget the one that it goes on for, and those that died long ago and own nothing."""
     now = session.now()
     if before is not None:
         session.close_lease(before)
     for lease in session.leases():
         if lease.lease_until < now - _REMEMBERED and not session.held(lease.executor):
             session.close_lease(lease.executor)
-    session.open_lease(Lease(executor, host, pid, now, now, now + timedelta(seconds=seconds)))
+    session.open_lease(lease_from(now))
 
 
 def deliver(session: Session, deliveries: Sequence[Delivery], *, now: datetime) -> list[TaskRecord | None]:

@@ -63,7 +63,10 @@ class Turns:
         self.outbox = Outbox(self.kick)
         self.reports: dict[TaskId, Report] = {}
         self.health = StoreHealth(self.tell)
-        self.standing = Standing(store, lambda: self.config, noticed=self.kick)
+        self._versions = registry.versions
+        self.standing = Standing(
+            store, self._versions, lambda: self.config, running=lambda: self.workload.active, noticed=self.kick
+        )
         self.workload = Workload(
             registry, self.outbox, threads=config.concurrency, tell=self.tell, observed=observer is not None
         )
@@ -71,7 +74,6 @@ class Turns:
         self.taken = self.claimed = self.ended = self.commits = self.refused = 0
         self._store = store
         self._registry = registry
-        self._versions = registry.versions
         self._begin = begin
         self._observer = observer
         self._kicked = trio.Event()
@@ -248,6 +250,7 @@ class Turns:
             demand=self._demand(),
             may_be_suspect=not self.workload.has_fresh_suspect(),
             lease_seconds=self.config.lease_seconds,
+            running=self.workload.active,
             renew=reconcile or self.standing.keeper.age_seconds > self.config.lease_seconds / 10,
             renew_from=self._renew_from,
             reconcile=frozenset(self.workload.runs) if reconcile else None,

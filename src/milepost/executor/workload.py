@@ -15,7 +15,7 @@ from milepost.crash import Crash
 from milepost.executor.invoke import invoke, invoke_pure
 from milepost.executor.outbox import Outbox, Parcel
 from milepost.executor.run import Committer, Run
-from milepost.executor.settle import Ending, Settlement, Stopped, settle
+from milepost.executor.settle import Broken, Ending, Settlement, Stopped, settle
 from milepost.lifecycle import events
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.transition import is_suspect
@@ -37,6 +37,7 @@ class Workload:
     def __init__(
         self, registry: Registry, outbox: Outbox, *, threads: int, tell: Callable[[Observation], None], observed: bool
     ) -> None:
+        self.broken: BaseException | None = None
         self.runs: dict[TaskId, Run] = {}
         self._suspects: dict[TaskId, Run] = {}
         self.busy: Counter[str] = Counter()
@@ -179,6 +180,8 @@ class Workload:
             self._end(run, invoke_pure(run, metadata, execution_metadata) if stopping is None else Stopped(stopping))
 
     def _end(self, run: Run, ending: Ending) -> None:
+        if isinstance(ending, Broken):
+            self.broken = self.broken or ending.error
         self._free(run)
         if not run.lost and not run.ending:
             self._hand_in(run, ending)

@@ -6,17 +6,25 @@ import os
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from milepost.clock import Clock, system_clock
-from milepost.errors import StoreUrlError
+from milepost.errors import ConfigurationError, StoreUrlError
 from milepost.stores.protocol import Store
 
 if TYPE_CHECKING:
+    from milepost.stores.postgres import PostgresStore
+    from milepost.stores.postgres.place import Place as PostgresPlace
     from milepost.stores.sqlite import SqliteStore
+    from milepost.stores.sqlite.driver import Place as SqlitePlace
 
-_UNDERSTOOD: Final = "understood are sqlite:///FILE (sqlite:////FILE for an absolute path) and memory:"
+    _Opened: TypeAlias = SqliteStore | PostgresStore
+
+_UNDERSTOOD: Final = (
+    "understood are sqlite:///FILE (sqlite:////FILE for an absolute path), postgresql://USER@HOST/DATABASE and memory:"
+)
+_POSTGRES: Final = ("postgresql", "postgres")
 _MEMORY: Final = ("memory:", "memory://")
 _DRIVERS: Final = ("apsw", "sqlite3")
 _MODES: Final = ("ro", "rw")
@@ -27,16 +35,16 @@ async def open_store(url: str, *, migrate: bool = True, clock: Clock = system_cl
     """Open the store at `url` for the block, and release all that belongs to it afterwards.
 
     The schema is brought up to date first, unless `migrate` is False or `MILEPOST_MIGRATE=0` is in the environment;
-    then an old schema raises `SchemaOld`.
+    then an old schema raises `SchemaOld`. On PostgreSQL the server's clock counts, and `clock` does not.
     """
-    if url in _MEMORY:
+    if is_memory(url):
         memory = _memory_store(clock)
         try:
             yield memory
         finally:
             memory.close()
         return
-    store = _sqlite_store(url, migrate, clock)
+    store = _store(url, _may_migrate(migrate), clock)
     try:
         await store.open()
         yield store
@@ -46,9 +54,48 @@ async def open_store(url: str, *, migrate: bool = True, clock: Clock = system_cl
 
 def connect_store(url: str, *, migrate: bool = True, clock: Clock = system_clock) -> Store:
     """`open_store` for programs without trio; the caller closes the store."""
-    if url in _MEMORY:
+    if is_memory(url):
         return _memory_store(clock)
-    store = _sqlite_store(url, migrate, clock)
+    return _opened(_store(url, _may_migrate(migrate), clock))
+
+
+def connect_to_migrate(url: str) -> Store:
+    """`connect_store` for a program whose purpose is to migrate: it does, whatever the environment says."""
+    return _opened(_store(url, True, system_clock))
+
+
+def is_memory(url: str) -> bool:
+    """Whether `url` names a store in memory."""
+    return url in _MEMORY
+
+
+def is_postgres(url: str) -> bool:
+    """Whether `url` names a PostgreSQL database, well written or not."""
+    return url.partition("://")[0].lower() in _POSTGRES
+
+
+def sqlite_place(url: str, *, migrate: bool) -> SqlitePlace:
+    """The file that `url` names. Raises `StoreUrlError`."""
+    path, options = _sqlite_parts(url)
+    from milepost.stores.sqlite.driver import Place
+
+    library, read_only = options.get("driver", _DRIVERS[0]), options.get("mode") == "ro"
+    return Place(path, library=library, read_only=read_only, migrate=migrate)
+
+
+def postgres_place(url: str, *, migrate: bool) -> PostgresPlace:
+    """The database that `url` names. Raises `StoreUrlError`, and `ConfigurationError` without psycopg."""
+    try:
+        from milepost.stores.postgres.place import place_of
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{_shown(url)} needs psycopg, which is not installed or not whole ({error}): "
+            "pip install 'milepost[postgres]'"
+        ) from error
+    return place_of(url, migrate=migrate)
+
+
+def _opened(store: _Opened) -> Store:
     try:
         store.open_blocking()
     except BaseException:
@@ -57,24 +104,32 @@ def connect_store(url: str, *, migrate: bool = True, clock: Clock = system_clock
     return store
 
 
+def _may_migrate(asked: bool) -> bool:
+    return asked and os.environ.get("MILEPOST_MIGRATE") != "0"
+
+
 def _memory_store(clock: Clock) -> Store:
     from milepost.stores.memory import MemoryStore
 
     return MemoryStore(clock=clock)
 
 
-def _sqlite_store(url: str, migrate: bool, clock: Clock) -> SqliteStore:
+def _store(url: str, migrate: bool, clock: Clock) -> _Opened:
     """The store, not opened yet. The driver's package is imported only for URLs that want it."""
-    path, options = _sqlite_parts(url)
-    from milepost.stores.sqlite import SqliteStore
-    from milepost.stores.sqlite.driver import Place
+    if is_postgres(url):
+        return _postgres_store(postgres_place(url, migrate=migrate))
+    return _sqlite_store(sqlite_place(url, migrate=migrate), url, clock)
 
-    place = Place(
-        path,
-        library=options.get("driver", _DRIVERS[0]),
-        read_only=options.get("mode") == "ro",
-        migrate=migrate and os.environ.get("MILEPOST_MIGRATE") != "0",
-    )
+
+def _postgres_store(place: PostgresPlace) -> PostgresStore:
+    from milepost.stores.postgres import PostgresStore
+
+    return PostgresStore(place)
+
+
+def _sqlite_store(place: SqlitePlace, url: str, clock: Clock) -> SqliteStore:
+    from milepost.stores.sqlite import SqliteStore
+
     return SqliteStore(place, url, clock=clock)
 
 
@@ -109,4 +164,4 @@ def _options(url: str, query: str) -> dict[str, str]:
 
 def _shown(url: str) -> str:
     """The URL without what may be secret: its user, its password and its options."""
-    return repr(re.sub(r"//[^/]*@", "//***@", url.partition("?")[0]))
+    return repr(re.sub(r"//.*@", "//***@", url.partition("?")[0]))

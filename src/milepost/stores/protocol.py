@@ -51,7 +51,11 @@ class ClaimOrder:
 @final
 @frozen
 class Lease:
-    """One living executor process: who it is and until when the others believe it."""
+    """One living executor process: who it is, until when the others believe it, and what it told of its work.
+
+    Of its `slots`, `running` were taken when it last renewed. It runs `tasks`, each name with the highest version that
+    it knows, from `queues`; None are all queues.
+    """
 
     executor: str
     host: str
@@ -59,6 +63,14 @@ class Lease:
     started_at: datetime
     renewed_at: datetime
     lease_until: datetime
+    slots: int
+    running: int
+    tasks: Mapping[str, int]
+    queues: tuple[str, ...] | None
+
+    def is_alive(self, now: datetime) -> bool:
+        """Whether the others still believe in it."""
+        return self.lease_until >= now
 
 
 @final
@@ -81,6 +93,16 @@ class Report:
     token: str
     fraction: float
     note: str
+
+
+@final
+@frozen
+class TaskCopy:
+    """A task as another store takes it over: its number in the order of arrival here, and its stored history."""
+
+    number: int
+    record: TaskRecord
+    history: tuple[HistoryEvent, ...]
 
 
 class Hint(Flag):
@@ -171,12 +193,23 @@ class Session(Protocol):
         """Remove tasks that are not running, with their history; returns how many."""
         ...
 
-    def open_lease(self, lease: Lease) -> None:
-        """Announce an executor."""
+    def copy_out(self, after: int, *, limit: int) -> list[TaskCopy]:
+        """Up to `limit` tasks in order of arrival, from behind number `after` on; 0 is before the first."""
         ...
 
-    def renew(self, executor: str, *, now: datetime, lease_until: datetime) -> bool:
-        """Extend a lease; False when there is no such lease any more."""
+    def copy_in(self, copies: Sequence[TaskCopy]) -> None:
+        """Add tasks as they were in another store, history included, as the newest arrivals in this order.
+
+        Numbers are given anew. Whatever ran there still counts as running, of an executor that is unknown here.
+        """
+        ...
+
+    def open_lease(self, lease: Lease) -> None:
+        """Announce an executor; what it announced before is replaced."""
+        ...
+
+    def renew(self, executor: str, *, now: datetime, lease_until: datetime, running: int) -> bool:
+        """Extend a lease and tell how many tasks run under it; False when there is no such lease any more."""
         ...
 
     def close_lease(self, executor: str) -> None:
@@ -214,7 +247,7 @@ class Watch(Protocol):
 
 class Store(Protocol):
     """A database with tasks in it. Faults of the database are `StoreError`s; then nothing of the call was written,
-    unless the call itself says otherwise."""
+    unless the call itself says otherwise, or the fault is a `CommitUnknown`: then all of it was, or nothing."""
 
     @property
     def url(self) -> str:
@@ -233,7 +266,8 @@ class Store(Protocol):
 
         Runs on the store's own thread and is never abandoned: a call that waits in the queue may be cancelled, one that
         has started answers with what really happened. Unless `alone`, it may share its transaction with other calls,
-        each under a savepoint of its own. A function that takes longer than `within_seconds` is rolled back, its SQL
+        each under a savepoint of its own. Where others were on the same rows, a store may undo it and call `function`
+        again, which therefore should keep nothing from one call to the next. A function that takes longer than `within_seconds` is rolled back, its SQL
         interrupted, and `EffectTimeout` raised. Without `durable`, a store whose power cut would end this process too
         may answer before the change survives one; what is durable later makes it durable as well. Others ignore it.
         """

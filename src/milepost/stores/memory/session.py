@@ -22,7 +22,7 @@ from milepost.lifecycle.transition import Transition, enqueued_history, transiti
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.stores.memory.matching import matcher
 from milepost.stores.memory.tables import Row, Tables, Waiting
-from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, hints_of
+from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, TaskCopy, hints_of
 
 
 @final
@@ -135,14 +135,25 @@ class MemorySession:
             deleted += 1
         return deleted
 
+    def copy_out(self, after: int, *, limit: int) -> list[TaskCopy]:
+        tables = self._tables
+        following = (row for row in tables.rows.values() if row.number > after)
+        rows = nsmallest(max(0, limit), following, key=lambda row: row.number)
+        return [TaskCopy(number, record, tuple(tables.history.get(record.id, ()))) for number, record in rows]
+
+    def copy_in(self, copies: Sequence[TaskCopy]) -> None:
+        self.insert(copy.record for copy in copies)
+        for copy in copies:
+            self._put_history(copy.record.id, copy.history)
+
     def open_lease(self, lease: Lease) -> None:
         self._put_lease(lease.executor, lease)
 
-    def renew(self, executor: str, *, now: datetime, lease_until: datetime) -> bool:
+    def renew(self, executor: str, *, now: datetime, lease_until: datetime, running: int) -> bool:
         lease = self._tables.leases.get(executor)
         if lease is None:
             return False
-        self._put_lease(executor, attrs.evolve(lease, renewed_at=now, lease_until=lease_until))
+        self._put_lease(executor, attrs.evolve(lease, renewed_at=now, lease_until=lease_until, running=running))
         return True
 
     def close_lease(self, executor: str) -> None:
@@ -200,10 +211,13 @@ class MemorySession:
     def _apply(self, decided: Transition, number: int) -> None:
         self._put(decided.after, number)
         self.hints |= hints_of(decided.after)
-        if decided.history:
-            events = self._tables.history.setdefault(decided.after.id, [])
+        self._put_history(decided.after.id, decided.history)
+
+    def _put_history(self, id: TaskId, lines: Sequence[HistoryEvent]) -> None:
+        if lines:
+            events = self._tables.history.setdefault(id, [])
             self._change(partial(_cut, events, len(events)))
-            events.extend(decided.history)
+            events.extend(lines)
 
     def _put(self, record: TaskRecord, number: int) -> None:
         tables = self._tables

@@ -17,9 +17,9 @@ import trio
 
 from milepost.clock import Clock, system_clock
 from milepost.errors import EffectTimeout, StoreClosed, StoreError
+from milepost.stores.hint_watch import HintWatch
 from milepost.stores.memory.session import MemorySession
 from milepost.stores.memory.tables import Tables
-from milepost.stores.memory.watch import MemoryWatch
 from milepost.stores.protocol import ANY_HINT, Hint, Session
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class MemoryStore:
         self._tables = Tables()
         self._lock = threading.Lock()
         self._user: int | None = None
-        self._watches: frozenset[MemoryWatch] = frozenset()
+        self._watches: frozenset[HintWatch] = frozenset()
         self._watches_lock = threading.Lock()
         self._closed = False
 
@@ -95,9 +95,9 @@ class MemoryStore:
         """Refuse: there is no driver whose connection could be joined."""
         raise TypeError(f"the memory store has no connections; it cannot join a {type(connection).__qualname__}")
 
-    def watch(self, hints: Hint) -> MemoryWatch:
+    def watch(self, hints: Hint) -> HintWatch:
         """Listen for `hints`, from now on."""
-        watch = MemoryWatch(hints, self._forget)
+        watch = HintWatch(hints, self._forget)
         with self._watches_lock:
             self._check_open()
             self._watches |= {watch}
@@ -140,6 +140,6 @@ class MemoryStore:
             for watch in self._watches:
                 watch.tell(hints)
 
-    def _forget(self, watch: MemoryWatch) -> None:
+    def _forget(self, watch: HintWatch) -> None:
         with self._watches_lock:
             self._watches -= {watch}

@@ -22,7 +22,7 @@ _APPLIED: Final = "insert into milepost_schema (version, applied_at) values (?, 
 
 def is_current(connection: Connection, place: Place) -> bool:
     """Whether the file's schema is this version's; if not, whether it may be migrated is decided here, by raising."""
-    version = _version(connection)
+    version = schema_version(connection)
     if version > SCHEMA_VERSION:
         raise SchemaNewer(
             f"{place.path} has schema version {version}, made by a newer milepost; this one knows {SCHEMA_VERSION}: "
@@ -50,7 +50,7 @@ def migrate(connection: Connection, place: Place) -> None:
     try:
         if not is_current(connection, place):
             connection.execute(_VERSION_TABLE)
-            for number in range(_version(connection) + 1, SCHEMA_VERSION + 1):
+            for number in range(schema_version(connection) + 1, SCHEMA_VERSION + 1):
                 _apply(connection, number)
         connection.execute("commit")
     except BaseException:
@@ -59,15 +59,28 @@ def migrate(connection: Connection, place: Place) -> None:
         raise
 
 
+def migration_sql(*, above: int = 0) -> str:
+    """The scripts above version `above`, as a file's owner would run them by hand."""
+    steps = (
+        f"begin immediate;\n{_VERSION_TABLE};\n{_script(number)}\n{_APPLIED.replace('?', str(number))};\ncommit;\n"
+        for number in range(above + 1, SCHEMA_VERSION + 1)
+    )
+    return "\n".join(steps)
+
+
+def _script(number: int) -> str:
+    return (_FOLDER / _SCRIPTS[number - 1]).read_text(encoding="utf-8")
+
+
 def _apply(connection: Connection, number: int) -> None:
-    script = (_FOLDER / _SCRIPTS[number - 1]).read_text(encoding="utf-8")
-    for sql in script.split(";\n"):
+    for sql in _script(number).split(";\n"):
         if sql.strip():
             connection.execute(sql)
     connection.execute(_APPLIED, (number,))
 
 
-def _version(connection: Connection) -> int:
+def schema_version(connection: Connection) -> int:
+    """The newest version that was applied, 0 without any."""
     if not connection.execute("select 1 from sqlite_master where type = 'table' and name = 'milepost_schema'"):
         return 0
     ((version,),) = connection.execute("select coalesce(max(version), 0) from milepost_schema")

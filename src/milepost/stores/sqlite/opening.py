@@ -10,8 +10,9 @@ from attrs import frozen
 from milepost.errors import StoreReadOnly, StoreUnreachable
 from milepost.stores.sqlite.driver import Connection, Driver, Place
 from milepost.stores.sqlite.filters import define_contains
-from milepost.stores.sqlite.migrations import is_current, migrate, schema_old
-from milepost.stores.sqlite.patience import Patience
+from milepost.stores.sqlite.libraries import driver_of
+from milepost.stores.sqlite.migrations import is_current, migrate, schema_old, schema_version
+from milepost.stores.sqlite.patience import BUSY_SECONDS, Patience
 
 _CACHE_KIB = 4 * 1_024
 _WAL_BYTES_KEPT = 64 << 20
@@ -68,6 +69,18 @@ class Opening:
             connection.close()
             raise
         return connection
+
+
+def schema_version_at(place: Place) -> int:
+    """The version of the file's schema, 0 without a file; nothing is changed."""
+    if not os.path.exists(place.path):
+        return 0
+    connection = driver_of(place.library).connect(place)
+    try:
+        connection.execute(f"pragma busy_timeout = {round(BUSY_SECONDS * 1_000)}")
+        return schema_version(connection)
+    finally:
+        connection.close()
 
 
 def _set_up_writing(connection: Connection, path: str) -> None:

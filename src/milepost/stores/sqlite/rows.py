@@ -5,6 +5,7 @@ A damaged field must not break the listing it stands in: it is shown as well as 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -184,14 +185,18 @@ def event_of(row: Row) -> HistoryEvent:
 def lease_values(lease: Lease) -> Values:
     """What `open_lease.sql` wants."""
     times = (lease.started_at, lease.renewed_at, lease.lease_until)
-    return (lease.executor, lease.host, lease.pid, *map(to_micros, times))
+    tasks = json.dumps(dict(lease.tasks))
+    queues = None if lease.queues is None else json.dumps(lease.queues)
+    return (lease.executor, lease.host, lease.pid, *map(to_micros, times), lease.slots, lease.running, tasks, queues)
 
 
 def lease_of(row: Row) -> Lease:
     """An executor's lease."""
-    executor, host, pid, *times = row
+    executor, host, pid, *times, slots, running, tasks, queues = row
     started_at, renewed_at, lease_until = map(_moment, times)
-    return Lease(executor, host, pid, started_at, renewed_at, lease_until)
+    known = cast("dict[str, int]", from_json_text(tasks).value_or({}))
+    served = None if queues is None else tuple(cast("list[str]", from_json_text(queues).value_or([])))
+    return Lease(executor, host, pid, started_at, renewed_at, lease_until, slots, running, known, served)
 
 
 @lru_cache(_MOMENTS_KEPT)

@@ -25,7 +25,11 @@ CREATE TABLE milepost_lease (
   pid integer not null,
   started_at integer not null,
   renewed_at integer not null,
-  lease_until integer not null
+  lease_until integer not null,
+  slots integer not null,
+  running integer not null,
+  tasks_json text not null,
+  queues_json text
 ) strict, without rowid;
 
 CREATE TABLE milepost_schema (

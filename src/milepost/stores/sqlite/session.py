@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import merge
@@ -19,7 +19,7 @@ from milepost.errors import StoreError
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, TaskRecord
 from milepost.lifecycle.transition import Transition, enqueued_history, is_audited
 from milepost.stores.filter import TaskFilter
-from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, hints_of
+from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, TaskCopy, hints_of
 from milepost.stores.sqlite.driver import Connection
 from milepost.stores.sqlite.filters import count_of, search_of
 from milepost.stores.sqlite.rows import (
@@ -41,6 +41,8 @@ _CLAIM: Final = statement("claim")
 _CLAIM_HISTORY: Final = statement("claim_history")
 _CLAIMED: Final = statement("claimed")
 _CLOSE_LEASE: Final = statement("close_lease")
+_COPY_HISTORY: Final = statement("copy_history")
+_COPY_OUT: Final = statement("copy_out")
 _DELETE: Final = statement("delete")
 _DELETE_HISTORY: Final = statement("delete_history")
 _DUE: Final = statement("due")
@@ -219,12 +221,24 @@ class SqliteSession:
             self._changed()
         return len(deleted)
 
+    def copy_out(self, after: int, *, limit: int) -> list[TaskCopy]:
+        rows = self.database.execute(_COPY_OUT, (after, max(0, limit)))
+        histories: defaultdict[TaskId, list[HistoryEvent]] = defaultdict(list)
+        for id, *line in self.database.execute(_COPY_HISTORY, (json.dumps([row[1] for row in rows]),)):
+            histories[id].append(event_of(tuple(line)))
+        return [TaskCopy(row[0], record := record_of(row), tuple(histories[record.id])) for row in rows]
+
+    def copy_in(self, copies: Sequence[TaskCopy]) -> None:
+        self.insert(copy.record for copy in copies)
+        # All under the revision that the record has: the next write of the task goes on behind it.
+        self._write_history([line for copy in copies for line in history_values(copy.record, copy.history)])
+
     def open_lease(self, lease: Lease) -> None:
         self.database.execute(_OPEN_LEASE, lease_values(lease))
         self._changed()
 
-    def renew(self, executor: str, *, now: datetime, lease_until: datetime) -> bool:
-        renewed = self.database.execute(_RENEW, (to_micros(now), to_micros(lease_until), executor))
+    def renew(self, executor: str, *, now: datetime, lease_until: datetime, running: int) -> bool:
+        renewed = self.database.execute(_RENEW, (to_micros(now), to_micros(lease_until), running, executor))
         self._changed()
         return bool(renewed)
 

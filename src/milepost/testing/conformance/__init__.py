@@ -13,6 +13,7 @@ import trio
 from milepost.testing.conformance import (
     claim_order,
     claims,
+    copies,
     deletion,
     filters,
     histories,
@@ -46,6 +47,7 @@ def store_checks() -> tuple[StoreCheck, ...]:
         *checks_in(histories),
         *checks_in(reports),
         *checks_in(deletion),
+        *checks_in(copies),
         *checks_in(leases),
         *checks_in(transactions),
         *checks_in(watches),

@@ -12,7 +12,7 @@ from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.states import TaskState
 from milepost.payload import JsonText
-from milepost.stores.protocol import ClaimOrder, Lease, Session, Store
+from milepost.stores.protocol import ClaimOrder, Session, Store
 from milepost.testing.conformance.kit import (
     HOUR,
     NOW,
@@ -31,6 +31,7 @@ from milepost.testing.conformance.kit import (
     open_leases,
     same,
     sample,
+    sample_lease,
     samples,
     unchanged,
     write,
@@ -210,7 +211,7 @@ async def a_live_lease_is_never_stolen_from(store: Store) -> None:
 async def a_renewed_lease_is_not_stolen_from(store: Store) -> None:
     await claim_one(store, sample(1))
     later = NOW + 3 * HOUR
-    await store.transact(lambda session: session.renew("ada", now=later, lease_until=later + HOUR))
+    await store.transact(lambda session: session.renew("ada", now=later, lease_until=later + HOUR, running=1))
     same(numbers(await claim(store, "bob", now=later)), [], "under a renewed lease")
 
 
@@ -257,7 +258,7 @@ async def a_new_claim_reads_the_last_commit(store: Store) -> None:
 
 async def a_claim_sees_what_its_own_transaction_inserted(store: Store) -> None:
     def insert_and_claim(session: Session) -> list[TaskRecord]:
-        session.open_lease(Lease("ada", "host", 1, NOW, NOW, NOW + HOUR))
+        session.open_lease(sample_lease("ada"))
         session.insert([sample(1)])
         return session.claim(ClaimOrder("ada", "default", {"send": 1}, 5), now=NOW)
 

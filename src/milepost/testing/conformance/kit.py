@@ -98,6 +98,12 @@ def samples(*numbers: int, **changes: Any) -> list[TaskRecord]:
     return [sample(n, **changes) for n in numbers]
 
 
+def sample_lease(executor: str, until: datetime = NOW + HOUR) -> Lease:
+    """An executor that was announced an hour ago and runs what `sample` makes."""
+    then = NOW - HOUR
+    return Lease(executor, "host", 1, then, then, until, slots=10, running=0, tasks={"send": 1}, queues=None)
+
+
 def numbers(records: Iterable[TaskRecord]) -> list[int]:
     """Which samples these are."""
     return [int(record.id[-12:], 16) for record in records]
@@ -164,7 +170,7 @@ async def open_leases(store: Store, *executors: str, until: datetime = NOW + HOU
 
     def announce(session: Session) -> None:
         for executor in executors:
-            session.open_lease(Lease(executor, "host", 1, NOW - HOUR, NOW - HOUR, until))
+            session.open_lease(sample_lease(executor, until))
 
     await store.transact(announce)
 

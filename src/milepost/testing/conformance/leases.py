@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import attrs
 
@@ -11,7 +12,7 @@ from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskRecord
 from milepost.payload import JsonText
-from milepost.stores.protocol import Held, Lease, Store
+from milepost.stores.protocol import Held, Lease, Session, Store
 from milepost.testing.conformance.kit import (
     HOUR,
     NOW,
@@ -31,12 +32,37 @@ from milepost.testing.conformance.kit import (
 )
 
 _X = JsonText("1")
-_ADA = Lease("ada", "höst 'a'", 2**31, NOW - HOUR, NOW, NOW + timedelta(microseconds=1))
+_ADA = Lease(
+    executor="ada",
+    host="höst 'a'",
+    pid=2**31,
+    started_at=NOW - HOUR,
+    renewed_at=NOW,
+    lease_until=NOW + timedelta(microseconds=1),
+    slots=100,
+    running=7,
+    tasks={"send": 2, 'it\'s\na "näme"': 1},
+    queues=("bulk", "ä 'queue', {of} \"sorts\"", ""),
+)
 
 
 async def an_opened_lease_is_listed_whole(store: Store) -> None:
     await store.transact(lambda session: session.open_lease(_ADA))
     same(await _leases(store), [_ADA], "the leases")
+
+
+async def a_lease_for_all_queues_is_not_one_for_none(store: Store) -> None:
+    for queues in (None, ()):
+        lease = attrs.evolve(_ADA, queues=queues, tasks={})
+        await store.transact(partial(_open, lease=lease))
+        same(await _leases(store), [lease], f"a lease for the queues {queues!r}")
+
+
+async def a_lease_that_is_opened_again_is_replaced(store: Store) -> None:
+    await open_leases(store, "ada", "bob")
+    await store.transact(lambda session: session.open_lease(_ADA))
+    same([lease.executor for lease in await _leases(store)], ["ada", "bob"], "the executors")
+    same((await _leases(store))[0], _ADA, "the lease that was opened again")
 
 
 async def leases_are_listed_by_id_the_expired_ones_too(store: Store) -> None:
@@ -45,25 +71,25 @@ async def leases_are_listed_by_id_the_expired_ones_too(store: Store) -> None:
     same([lease.executor for lease in await _leases(store)], ["ada", "bob", "cid"], "the executors")
 
 
-async def a_renewed_lease_says_when_and_until(store: Store) -> None:
+async def a_renewed_lease_says_when_and_until_and_with_what_load(store: Store) -> None:
     await open_leases(store, "bob")
     await store.transact(lambda session: session.open_lease(_ADA))
     (bob,) = [lease for lease in await _leases(store) if lease.executor == "bob"]
-    renewed = await store.transact(lambda s: s.renew("ada", now=NOW + SECOND, lease_until=NOW + HOUR))
+    renewed = await store.transact(lambda s: s.renew("ada", now=NOW + SECOND, lease_until=NOW + HOUR, running=9))
     same(renewed, True, "the answer to renewing a lease")
-    wanted = attrs.evolve(_ADA, renewed_at=NOW + SECOND, lease_until=NOW + HOUR)
+    wanted = attrs.evolve(_ADA, renewed_at=NOW + SECOND, lease_until=NOW + HOUR, running=9)
     same(await _leases(store), [wanted, bob], "the leases after one was renewed")
 
 
 async def an_expired_lease_can_be_renewed(store: Store) -> None:
     await open_leases(store, "ada", until=NOW - HOUR)
-    same(await store.transact(lambda s: s.renew("ada", now=NOW, lease_until=NOW + HOUR)), True, "a late renew")
+    same(await _renew(store, "ada"), True, "a late renew")
 
 
 async def renewing_an_unknown_lease_answers_false(store: Store) -> None:
     await open_leases(store, "bob")
     before = await dump(store)
-    same(await store.transact(lambda s: s.renew("ada", now=NOW, lease_until=NOW + HOUR)), False, "an unknown lease")
+    same(await _renew(store, "ada"), False, "an unknown lease")
     await unchanged(store, before, "after renewing an unknown lease")
 
 
@@ -71,7 +97,7 @@ async def a_closed_lease_is_gone(store: Store) -> None:
     await open_leases(store, "ada", "bob")
     await store.transact(lambda session: session.close_lease("ada"))
     same([lease.executor for lease in await _leases(store)], ["bob"], "the executors after one was closed")
-    same(await store.transact(lambda s: s.renew("ada", now=NOW, lease_until=NOW)), False, "renewing it")
+    same(await _renew(store, "ada"), False, "renewing it")
     await store.transact(lambda session: session.close_lease("ada"))
     same([lease.executor for lease in await _leases(store)], ["bob"], "the executors after closing it again")
 
@@ -160,6 +186,14 @@ async def queues_are_those_in_which_a_known_task_waits_or_runs(store: Store) -> 
     same(await _queues(store, {"send": 1}), ["a", "b", "run"], "the queues of one name")
     same(await _queues(store, {"send": 1, "other": 1}), ["a", "b", "c", "run"], "the queues of two names")
     same(await _queues(store, {"unknown": 1}), [], "the queues of an unknown name")
+
+
+async def _renew(store: Store, executor: str) -> bool:
+    return await store.transact(lambda s: s.renew(executor, now=NOW, lease_until=NOW + HOUR, running=0))
+
+
+def _open(session: Session, lease: Lease) -> None:
+    session.open_lease(lease)
 
 
 async def _leases(store: Store) -> list[Lease]:

@@ -11,7 +11,7 @@ from milepost.errors import EffectTimeout, StoreClosed, StoreError
 from milepost.lifecycle import events
 from milepost.lifecycle.record import Audit
 from milepost.payload import JsonText
-from milepost.stores.protocol import ANY_HINT, ClaimOrder, Lease, Report, Session, Store
+from milepost.stores.protocol import ANY_HINT, ClaimOrder, Report, Session, Store
 from milepost.testing.conformance.kit import (
     HOUR,
     NOW,
@@ -28,6 +28,7 @@ from milepost.testing.conformance.kit import (
     refused,
     same,
     sample,
+    sample_lease,
     samples,
     task_id,
     unchanged,
@@ -82,7 +83,7 @@ async def a_failed_transaction_undoes_everything(store: Store) -> None:
 async def a_committed_transaction_keeps_everything(store: Store) -> None:
     def several(session: Session) -> None:
         session.insert([sample(1), sample(2)])
-        session.open_lease(Lease("ada", "host", 1, NOW, NOW, NOW + HOUR))
+        session.open_lease(sample_lease("ada"))
         session.delete([task_id(2)])
         session.claim(ClaimOrder("ada", "default", {"send": 1}, 1), now=NOW)
 
@@ -275,9 +276,9 @@ def _change_everything(session: Session) -> None:
     session.delete([task_id(2), task_id(50)])
     session.claim(ClaimOrder("bob", "default", {"send": 1}, 1), now=NOW)
     session.claim(ClaimOrder("cid", "default", {"send": 1}, 10), now=NOW + 2 * HOUR)
-    session.renew("bob", now=NOW, lease_until=NOW + 9 * HOUR)
+    session.renew("bob", now=NOW, lease_until=NOW + 9 * HOUR, running=1)
     session.close_lease("ada")
-    session.open_lease(Lease("new", "host", 1, NOW, NOW, NOW + HOUR))
+    session.open_lease(sample_lease("new"))
 
 
 _CANCEL = events.CancelRequested("enough")

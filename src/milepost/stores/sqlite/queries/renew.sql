@@ -1,1 +1,1 @@
-update milepost_lease set renewed_at = ?, lease_until = ? where executor = ? returning 1
+update milepost_lease set renewed_at = ?, lease_until = ?, running = ? where executor = ? returning 1

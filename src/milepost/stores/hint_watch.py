@@ -15,10 +15,10 @@ _Sleeper: TypeAlias = tuple[trio.lowlevel.TrioToken, trio.Event]
 
 
 @final
-class MemoryWatch:
+class HintWatch:
     """A listener. A hint that arrives between two waits is kept for the next one."""
 
-    def __init__(self, hints: Hint, forget: Callable[[MemoryWatch], None]) -> None:
+    def __init__(self, hints: Hint, forget: Callable[[HintWatch], None]) -> None:
         self._hints = hints
         self._forget = forget
         self._condition = threading.Condition()

@@ -1,0 +1,165 @@
+"""A whole store into another one of any kind: every task as it is, its history, its place in the order of arrival.
+
+All of it is one transaction of the target, which reads back what it wrote and compares before it commits, so a copy
+that fails leaves nothing behind. Leases are not copied: an executor belongs to the store that it was started on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from enum import Enum
+from functools import partial
+from typing import Final, final
+
+import attrs
+from attrs import frozen
+
+from milepost.clock import to_micros
+from milepost.errors import CopyDiffers, CopyRefused
+from milepost.lifecycle.record import HistoryEvent, TaskRecord
+from milepost.stores.protocol import Session, Store, TaskCopy
+
+_BATCH: Final = 500
+_FIELDS: Final = tuple(field.name for field in attrs.fields(TaskRecord))
+_REALS: Final = frozenset(field.name for field in attrs.fields(TaskRecord) if "float" in str(field.type))
+
+
+@final
+@frozen
+class TableSum:
+    """How many rows a table has, and a checksum over all of them in order."""
+
+    rows: int
+    sha256: str
+
+
+@final
+@frozen
+class StoreSum:
+    """All that a copy keeps of a store, as sums; two stores that hold the same have the same."""
+
+    tasks: TableSum
+    history: TableSum
+
+
+def copy_store(source: Store, target: Store, *, told: Callable[[int], None] = lambda tasks: None) -> StoreSum:
+    """Copy everything from `source` into `target`, which must be empty; `told` hears how many tasks were copied so far.
+
+    The source is read as it is at one moment. Raises `CopyRefused` while an executor is alive on either side or when
+    the target is not empty, `CopyDiffers` when it gives back something else, `StoreError` for faults of either.
+    """
+    if source is target:
+        raise CopyRefused("a store cannot be copied into itself; name another target")
+
+    def from_here(reading: Session) -> StoreSum:
+        _refuse_alive(reading, source)
+        return target.transact_blocking(partial(_copy, reading, source, target, told), alone=True)
+
+    return source.read_blocking(from_here)
+
+
+def sum_of(session: Session) -> StoreSum:
+    """The sums of what the session's store holds."""
+    summing = _Summing()
+    for copies in _batches(session):
+        summing.add(copies)
+    return summing.result()
+
+
+def _copy(reading: Session, source: Store, target: Store, told: Callable[[int], None], writing: Session) -> StoreSum:
+    _refuse_alive(writing, target)
+    if writing.copy_out(0, limit=1):
+        raise CopyRefused(f"{target.url} has tasks already; copy into an empty store")
+    summing = _Summing()
+    for copies in _batches(reading):
+        writing.copy_in(copies)
+        summing.add(copies)
+        told(summing.tasks.rows)
+    read, written = summing.result(), sum_of(writing)
+    if written != read:
+        raise CopyDiffers(
+            f"{target.url} gives back {_told(written)} where {source.url} has {_told(read)}; nothing was kept of it"
+        )
+    return written
+
+
+def _batches(session: Session) -> Iterator[list[TaskCopy]]:
+    after = 0
+    while copies := session.copy_out(after, limit=_BATCH):
+        yield copies
+        after = copies[-1].number
+
+
+def _refuse_alive(session: Session, store: Store) -> None:
+    now = session.now()
+    alive = [f"{lease.executor} on {lease.host}" for lease in session.leases() if lease.is_alive(now)]
+    if alive:
+        raise CopyRefused(
+            f"{len(alive)} executor(s) still work on {store.url} ({', '.join(alive[:3])}); stop them, or wait for the "
+            "leases of killed ones to run out"
+        )
+
+
+@final
+class _Sum:
+    def __init__(self) -> None:
+        self.rows = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, rows: Iterable[object]) -> None:
+        for row in rows:
+            self.rows += 1
+            self._hash.update(repr(row).encode("utf-8", "surrogatepass"))
+
+    def result(self) -> TableSum:
+        return TableSum(self.rows, self._hash.hexdigest())
+
+
+@final
+class _Summing:
+    """The sums of tasks that come batch by batch."""
+
+    def __init__(self) -> None:
+        self.tasks = _Sum()
+        self._history = _Sum()
+
+    def add(self, copies: Iterable[TaskCopy]) -> None:
+        for copy in copies:
+            self.tasks.add([_task_row(copy.record)])
+            self._history.add(_history_row(copy.record, line) for line in copy.history)
+
+    def result(self) -> StoreSum:
+        return StoreSum(self.tasks.result(), self._history.result())
+
+
+def _task_row(record: TaskRecord) -> tuple[object, ...]:
+    return tuple(_plain(name, getattr(record, name)) for name in _FIELDS)
+
+
+def _history_row(record: TaskRecord, line: HistoryEvent) -> tuple[object, ...]:
+    at, kind, state = to_micros(line.at), line.kind.value, line.state.value
+    return (record.id, at, kind, state, line.attempt, line.executor, line.reason)
+
+
+def _plain(name: str, value: object) -> object:
+    """The value, in one form whatever the store: databases have other types for times and for whole reals."""
+    match value:
+        case datetime():
+            return to_micros(value)
+        case Enum():
+            return value.value
+        case int() if name in _REALS:
+            return float(value)
+        case _:
+            return value
+
+
+def _told(sums: StoreSum) -> str:
+    each = (f"{table.rows} {what} (sha256 {table.sha256[:12]})" for table, what in _named(sums))
+    return " and ".join(each)
+
+
+def _named(sums: StoreSum) -> tuple[tuple[TableSum, str], ...]:
+    return ((sums.tasks, "tasks"), (sums.history, "lines of history"))

@@ -1,0 +1,1 @@
+delete from {schema}.milepost_lease where executor = $1

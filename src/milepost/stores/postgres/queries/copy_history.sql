@@ -1,0 +1,4 @@
+select line.task, line.at, line.kind, line.state, line.attempt, line.executor, line.reason
+from {schema}.milepost_history as line
+where line.task = any ($1::bigint[])
+order by line.task, line.revision, line.ordinal

@@ -1,0 +1,1 @@
+select {record} from {schema}.milepost_task as task where task.id = any ($1::text[])

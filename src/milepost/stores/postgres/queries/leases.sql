@@ -1,0 +1,3 @@
+select executor, host, pid, started_at, renewed_at, lease_until, slots, running, tasks, queues
+from {schema}.milepost_lease
+order by executor

@@ -1,0 +1,90 @@
+-- What the migrations make of an empty schema. Committed to be read and compared, never executed.
+
+create table milepost_history (
+  task bigint not null,
+  at timestamp with time zone not null,
+  revision integer not null,
+  ordinal integer not null,
+  attempt integer not null,
+  kind text collate "C" not null,
+  state text collate "C" not null,
+  executor text collate "C",
+  reason text collate "C" not null
+) with (autovacuum_vacuum_insert_scale_factor=0.05, autovacuum_vacuum_scale_factor=0.05);
+
+CREATE INDEX milepost_history_task ON milepost_history USING btree (task);
+
+create table milepost_lease (
+  executor text collate "C" not null,
+  host text collate "C" not null,
+  pid bigint not null,
+  started_at timestamp with time zone not null,
+  renewed_at timestamp with time zone not null,
+  lease_until timestamp with time zone not null,
+  slots integer not null,
+  running integer not null,
+  tasks json not null,
+  queues text[] collate "C",
+  constraint milepost_lease_pkey PRIMARY KEY (executor)
+) with (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=200);
+
+create table milepost_schema (
+  version integer not null,
+  applied_at timestamp with time zone not null default clock_timestamp(),
+  constraint milepost_schema_pkey PRIMARY KEY (version)
+);
+
+create table milepost_task (
+  number bigint not null generated always as identity,
+  created_at timestamp with time zone not null,
+  due_at timestamp with time zone,
+  started_at timestamp with time zone,
+  finished_at timestamp with time zone,
+  deadline_at timestamp with time zone,
+  cancel_requested_at timestamp with time zone,
+  deadline_seconds double precision,
+  progress double precision,
+  version integer not null,
+  priority integer not null,
+  fence integer not null default 0,
+  revision integer not null default 0,
+  sequence integer not null default 0,
+  epoch integer not null default 1,
+  failures integer not null default 0,
+  stalls integer not null default 0,
+  interruptions integer not null default 0,
+  id text collate "C" not null,
+  name text collate "C" not null,
+  queue text collate "C" not null,
+  key text collate "C",
+  correlation text collate "C",
+  audit text collate "C" not null,
+  state text collate "C" not null default 'pending'::text,
+  token text collate "C",
+  executor text collate "C",
+  cancel_reason text collate "C",
+  progress_note text collate "C" not null default ''::text,
+  metadata_json json not null,
+  execution_metadata_json json not null,
+  initial_execution_metadata_json json not null,
+  result_json json,
+  error_json json,
+  crash json,
+  constraint milepost_task_audit_known CHECK ((audit = ANY (ARRAY['transitions'::text, 'full'::text, 'errors'::text, 'none'::text]))),
+  constraint milepost_task_ended CHECK (((state = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])) = (finished_at IS NOT NULL))),
+  constraint milepost_task_id PRIMARY KEY (id),
+  constraint milepost_task_owned CHECK (((state = 'running'::text) = (executor IS NOT NULL))),
+  constraint milepost_task_state_known CHECK ((state = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'suspended'::text, 'retrying'::text, 'interrupted'::text, 'failed'::text, 'cancelled'::text, 'quarantined'::text])))
+) with (fillfactor=80, autovacuum_vacuum_scale_factor=0.005, autovacuum_vacuum_threshold=5000, autovacuum_analyze_scale_factor=0.02, autovacuum_analyze_threshold=2000, autovacuum_vacuum_insert_scale_factor=0.05, autovacuum_vacuum_cost_delay=1);
+
+CREATE INDEX milepost_task_cancelling ON milepost_task USING btree (executor) WHERE ((executor IS NOT NULL) AND (cancel_requested_at IS NOT NULL));
+
+CREATE INDEX milepost_task_correlation ON milepost_task USING btree (correlation, id) WHERE (correlation IS NOT NULL);
+
+CREATE INDEX milepost_task_due ON milepost_task USING btree (queue, name, version, priority, due_at, number) WHERE (due_at IS NOT NULL);
+
+CREATE UNIQUE INDEX milepost_task_key ON milepost_task USING btree (name, key) WHERE ((key IS NOT NULL) AND (finished_at IS NULL));
+
+CREATE INDEX milepost_task_running ON milepost_task USING btree (executor, queue, name, version) WHERE (executor IS NOT NULL);
+
+CREATE INDEX milepost_task_state ON milepost_task USING btree (state, id) WHERE ((state <> 'pending'::text) AND (state <> 'running'::text) AND (state <> 'completed'::text));

@@ -1,0 +1,1 @@
+select * from milepost_task where number > ? order by number limit ?

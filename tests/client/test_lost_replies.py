@@ -1,0 +1,85 @@
+"""An enqueue whose reply is lost is asked again under the same ids, so that it happens once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+from milepost import BlockingClient, Client, Empty, task
+from milepost.errors import CommitUnknown, StoreError, StoreUnreachable
+from milepost.results import Success
+from milepost.stores.filter import TaskFilter
+from milepost.stores.memory import MemoryStore
+from milepost.stores.protocol import Session
+from tests.executor.kit import PassingStore
+
+pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+
+
+@task
+async def greet(name: str, state: Empty) -> Success[str]:
+    return Success(f"hello {name}")
+
+
+class LosesReplies(PassingStore):
+    """Raises `faults`, one for each call, after a call that was carried out or in place of one that was not."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.faults: list[tuple[bool, StoreError]] = []
+
+    async def transact(
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
+    ) -> T:
+        return self.transact_blocking(function, alone=alone, within_seconds=within_seconds, durable=durable)
+
+    def transact_blocking(
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
+    ) -> T:
+        written, fault = self.faults.pop(0) if self.faults else (True, None)
+        answer = super().transact_blocking(function) if written else None
+        if fault is not None:
+            raise fault
+        return answer  # type: ignore[return-value]  # without a fault it is written
+
+    def count(self) -> int:
+        return self.inner.read_blocking(lambda session: session.count(TaskFilter()))
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_what_was_inserted_stays_and_what_was_not_is_inserted(written: bool) -> None:
+    store = LosesReplies()
+    client = Client(store)
+    holder = await client.enqueue(greet.with_metadata("eve").with_key("k"))
+    requests = [greet.with_metadata("ada"), greet.with_metadata("bob").with_key("k"), greet.with_metadata("cid")]
+    store.faults = [(written, CommitUnknown("lost"))]
+    first, second, third = await client.enqueue_all(requests)
+    assert [first.created, second.created, third.created] == [True, False, True]
+    assert second.id == holder.id
+    assert store.count() == 3
+    store.faults = [(written, CommitUnknown("lost"))]
+    assert [handle.created for handle in BlockingClient(store).enqueue_all(requests)] == [True, False, True]
+    assert store.count() == 5
+
+
+async def test_a_store_that_cannot_be_asked_again_leaves_it_open() -> None:
+    store = LosesReplies()
+    store.faults = [(True, CommitUnknown("lost")), (False, StoreUnreachable("gone"))] * 2
+    with pytest.raises(CommitUnknown):
+        await Client(store).enqueue(greet.with_metadata("ada"))
+    with pytest.raises(CommitUnknown):
+        BlockingClient(store).enqueue(greet.with_metadata("ada"))

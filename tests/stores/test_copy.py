@@ -1,0 +1,180 @@
+"""A whole store copied into another: exact, verified, all or nothing, and only where nobody works."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import attrs
+import pytest
+
+from milepost.errors import CopyDiffers, CopyRefused, StoreError
+from milepost.lifecycle import events
+from milepost.lifecycle.record import Audit
+from milepost.payload import JsonText
+from milepost.stores.copy import copy_store, sum_of
+from milepost.stores.memory import MemoryStore
+from milepost.stores.open import connect_store
+from milepost.stores.protocol import ClaimOrder, Lease, Session, Store, TaskCopy
+from milepost.testing.conformance.kit import HOUR, NOW, SECOND, decided, read_dump, sample, sample_lease, samples
+from tests.stores.test_conformance_catches import Passing, PassingStore
+
+KINDS = ("memory", "apsw", "sqlite3")
+
+
+@contextmanager
+def opened(kind: str, folder: Path, name: str) -> Generator[Store]:
+    url = "memory:" if kind == "memory" else f"sqlite:///{folder / name}.db?driver={kind}"
+    store = connect_store(url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def furnish(store: Store) -> None:
+    """Three tasks that wait, one that runs and one that has ended, out of order, with payloads easily spoiled."""
+    spoilable = JsonText('{"x":[1.0,-0.0,1e16,12345678901234567890],"b":"\\ud83d","a":"\\u0000"}')
+
+    def fill(session: Session) -> None:
+        session.insert(samples(3, 1, audit=Audit.FULL))
+        session.insert([sample(2, metadata_json=spoilable, key="k", due_at=NOW + HOUR, deadline_seconds=5)])
+        ended, _ = session.claim(ClaimOrder("ada", "default", {"send": 1}, 2), now=NOW)
+        session.write([decided(ended, events.Succeeded(spoilable), now=NOW + SECOND)])
+        session.insert(samples(7, 5, name="other"))
+
+    store.transact_blocking(fill)
+
+
+@pytest.mark.parametrize("target_kind", KINDS)
+@pytest.mark.parametrize("source_kind", KINDS)
+def test_a_copy_holds_what_the_source_holds(tmp_path: Path, source_kind: str, target_kind: str) -> None:
+    with opened(source_kind, tmp_path, "source") as source, opened(target_kind, tmp_path, "target") as target:
+        furnish(source)
+        sums = copy_store(source, target)
+        before, after = source.read_blocking(read_dump), target.read_blocking(read_dump)
+        assert (after.records, after.history) == (before.records, before.history)
+        order = [store.read_blocking(lambda session: session.copy_out(0, limit=100)) for store in (source, target)]
+        assert [copy.record.id for copy in order[1]] == [copy.record.id for copy in order[0]]
+        assert sums == source.read_blocking(sum_of) == target.read_blocking(sum_of)
+        assert (sums.tasks.rows, sums.history.rows) == (5, 3)
+
+
+def test_there_and_back_again_is_the_same(tmp_path: Path) -> None:
+    with opened("memory", tmp_path, "a") as source, opened("apsw", tmp_path, "b") as there:
+        furnish(source)
+        with opened("memory", tmp_path, "c") as back:
+            assert copy_store(source, there) == copy_store(there, back)
+
+
+def test_a_copy_of_many_batches_is_whole_and_tells_its_progress(tmp_path: Path) -> None:
+    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+        source.transact_blocking(lambda session: session.insert(samples(*range(1_234))))
+        told: list[int] = []
+        assert copy_store(source, target, told=told.append).tasks.rows == 1_234
+        assert told == [500, 1_000, 1_234]
+
+
+def test_leases_are_not_copied(tmp_path: Path) -> None:
+    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+        announce(source, -timedelta(hours=1))
+        announce(target, -timedelta(hours=1), name="other")
+        copy_store(source, target)
+        leases = target.read_blocking(lambda session: session.leases())
+        assert [lease.executor for lease in leases] == ["other"]
+
+
+def announce(store: Store, until: timedelta, *, name: str = "ada") -> None:
+    store.transact_blocking(lambda session: session.open_lease(sample_lease(name, session.now() + until)))
+
+
+@pytest.mark.parametrize("alive", ["source", "target"])
+def test_nothing_is_copied_while_an_executor_is_alive(tmp_path: Path, alive: str) -> None:
+    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+        furnish(source)
+        announce(source if alive == "source" else target, timedelta(hours=1))
+        with pytest.raises(CopyRefused, match=r"1 executor.* still work on .*ada on host.*stop them"):
+            copy_store(source, target)
+        assert target.read_blocking(lambda session: session.copy_out(0, limit=1)) == []
+
+
+def test_a_store_with_tasks_is_no_target(tmp_path: Path) -> None:
+    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+        furnish(source)
+        target.transact_blocking(lambda session: session.insert(samples(1)))
+        with pytest.raises(CopyRefused, match="has tasks already; copy into an empty store"):
+            copy_store(source, target)
+        assert target.read_blocking(sum_of).tasks.rows == 1
+
+
+def test_a_store_is_not_copied_into_itself() -> None:
+    store = MemoryStore()
+    with pytest.raises(CopyRefused, match="into itself"):
+        copy_store(store, store)
+
+
+class Spoils(Passing):
+    """Gives back something other than was copied in."""
+
+    def copy_in(self, copies: Sequence[TaskCopy]) -> None:
+        self.inner.copy_in(list(self.spoil(copies)))
+
+    def spoil(self, copies: Sequence[TaskCopy]) -> Iterator[TaskCopy]:
+        raise NotImplementedError
+
+
+class LosesATask(Spoils):
+    def spoil(self, copies: Sequence[TaskCopy]) -> Iterator[TaskCopy]:
+        yield from copies[1:]
+
+
+class LosesHistory(Spoils):
+    def spoil(self, copies: Sequence[TaskCopy]) -> Iterator[TaskCopy]:
+        yield from (attrs.evolve(copy, history=copy.history[1:]) for copy in copies)
+
+
+class ChangesANumber(Spoils):
+    def spoil(self, copies: Sequence[TaskCopy]) -> Iterator[TaskCopy]:
+        for copy in copies:
+            yield attrs.evolve(copy, record=copy.record.changed({"metadata_json": JsonText('{"x":1}')}))
+
+
+class ChangesTheOrder(Spoils):
+    def spoil(self, copies: Sequence[TaskCopy]) -> Iterator[TaskCopy]:
+        yield from reversed(copies)
+
+
+@pytest.mark.parametrize("spoiling", [LosesATask, LosesHistory, ChangesANumber, ChangesTheOrder])
+def test_a_target_that_gives_back_something_else_keeps_nothing(spoiling: type[Spoils]) -> None:
+    source, target = MemoryStore(), PassingStore(spoiling)
+    furnish(source)
+    with pytest.raises(CopyDiffers, match=r"memory: gives back .* nothing was kept of it"):
+        copy_store(source, target)
+    assert target.read_blocking(sum_of).tasks.rows == 0
+
+
+def test_a_copy_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+        source.transact_blocking(lambda session: session.insert(samples(*range(1_200))))
+
+        def fail(tasks: int) -> None:
+            if tasks == 1_000:
+                raise StoreError("the disk is full")
+
+        with pytest.raises(StoreError, match="the disk is full"):
+            copy_store(source, target, told=fail)
+        assert target.read_blocking(sum_of).tasks.rows == 0
+        assert copy_store(source, target).tasks.rows == 1_200
+
+
+def test_a_dead_executors_lease_does_not_hinder_a_copy(tmp_path: Path) -> None:
+    def dead(session: Session) -> None:
+        lease: Lease = sample_lease("ada", session.now() - timedelta(microseconds=1))
+        session.open_lease(lease)
+
+    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+        furnish(source)
+        source.transact_blocking(dead)
+        assert copy_store(source, target).tasks.rows == 5
