@@ -95,9 +95,12 @@ async def at_scale(ground: PostgresGround, scale: Scale, path: Path | None) -> N
 async def churn(ground: PostgresGround, scale: Scale) -> None:
     """Enqueue, claim and complete as fast as the verbs go, with autovacuum on."""
     total, waiting, batch = scale.of(1_000_000, 2_000), scale.of(10_000, 100), scale.of(500, 100)
-    found = scale_postgres.churn(ground.fresh(), total, waiting=waiting, batch=batch, parts=10)
-    first = found.claim_ms[0]
+    found = scale_postgres.churn(ground.fresh, total, waiting=waiting, batch=batch, parts=10)
     print(f"churn of {total:,} over {waiting:,} waiting  {found.rate:9,.0f}/s   {found.vacuums} autovacuums   {load()}")
-    print(f"  claim of {batch}, ms, by tenths:  " + " ".join(f"{each:.2f}" for each in found.claim_ms))
-    print("  whole round, ms, by tenths:  " + " ".join(f"{each:.1f}" for each in found.round_ms))
-    print(f"  slowest tenth / first {max(found.claim_ms) / first:.2f}, last / first {found.claim_ms[-1] / first:.2f}")
+    for title, figures in (
+        (f"claim of {batch}, ms", found.claim_ms),
+        ("in a fresh store, ms", found.fresh_ms),
+        ("ratio", found.ratios),
+    ):
+        print(f"  {title:22} by tenths:  " + " ".join(f"{each:6.2f}" for each in figures))
+    print(f"  the slowest tenth takes {max(found.ratios):.2f} of a fresh store, the last {found.ratios[-1]:.2f}")

@@ -26,6 +26,8 @@ PAST = datetime(2026, 1, 1, tzinfo=UTC)
 CLAIMED = 100
 ORDER = ClaimOrder("bench", "default", {"t": 1}, CLAIMED)
 ROWS_AT_A_TIME = 500_000
+_COMPARED_EVERY = 5
+_ROUNDS_TO_PREPARE = 6  # psycopg prepares a statement when it has seen it five times
 
 # What the verbs would have written, by the server itself: waiting, suspended without a wake-up, and completed tasks.
 # Ids have the form of milepost's own and, as those do, sort by time of creation.
@@ -155,34 +157,57 @@ def compare(small_url: str, large_url: str, *, rounds: int) -> tuple[float, floa
 
 @frozen
 class Churn:
-    """Tasks completed per second, and of each part of the run the median milliseconds of a claim and of a round."""
+    """Tasks completed per second; then, for each part of the run, the median milliseconds of a claim in the store that
+    has seen it all, and in a fresh one that took turns with it; and how often autovacuum has been there."""
 
     rate: float
     claim_ms: list[float]
-    round_ms: list[float]
+    fresh_ms: list[float]
     vacuums: int
 
+    @property
+    def ratios(self) -> list[float]:
+        """By how much a claim takes longer than in a fresh store, in each part."""
+        return [old / new for old, new in zip(self.claim_ms, self.fresh_ms, strict=True)]
 
-def churn(url: str, total: int, *, waiting: int, batch: int, parts: int) -> Churn:
-    """Let `total` tasks pass: enqueue, claim and complete `batch` in turn, over a backlog of `waiting`."""
-    with closing(connect_store(url)) as store:
-        store.transact_blocking(_announce)
-        store.transact_blocking(lambda session: session.insert(_fresh(waiting, session.now())))
-        order = ClaimOrder(ORDER.executor, ORDER.queue, ORDER.names, batch)
-        rounds = [_round(store, order) for _ in range(max(parts, total // batch))]
-        seconds = sum(whole for _, whole in rounds)
+
+def churn(fresh: Callable[[], str], total: int, *, waiting: int, batch: int, parts: int) -> Churn:
+    """Let `total` tasks pass: enqueue, claim and complete `batch` in turn, over a backlog of `waiting`.
+
+    The machine's speed drifts over so long a run; so every few rounds one is done in a store that is new in each part.
+    """
+    url = fresh()
+    order = ClaimOrder(ORDER.executor, ORDER.queue, ORDER.names, batch)
+    claims: list[float] = []
+    news: list[float] = []
+    seconds = 0.0
+    size = max(_COMPARED_EVERY, total // batch // parts)
+    with closing(_with_backlog(url, waiting)) as old:
+        for _ in range(parts):
+            with closing(_with_backlog(fresh(), waiting)) as new:
+                for _ in range(_ROUNDS_TO_PREPARE):
+                    _round(new, order)
+                rounds = [_pair(old, new, order, number) for number in range(size)]
+            claims.append(statistics.median(claim for (claim, _), _ in rounds) * 1e3)
+            news.append(statistics.median(claim for _, claim in rounds if claim is not None) * 1e3)
+            seconds += sum(whole for (_, whole), _ in rounds)
     with psycopg.connect(url) as connection:
         row = connection.execute(
             "select autovacuum_count from pg_stat_user_tables where relname = 'milepost_task'"
         ).fetchone()
-    size = len(rounds) // parts
-    cut = [rounds[start : start + size] for start in range(0, size * parts, size)]
-    return Churn(
-        len(rounds) * batch / seconds,
-        [statistics.median(claim for claim, _ in part) * 1e3 for part in cut],
-        [statistics.median(whole for _, whole in part) * 1e3 for part in cut],
-        row[0] if row else 0,
-    )
+    return Churn(size * parts * batch / seconds, claims, news, row[0] if row else 0)
+
+
+def _with_backlog(url: str, waiting: int) -> Store:
+    store = connect_store(url)
+    store.transact_blocking(_announce)
+    store.transact_blocking(lambda session: session.insert(_fresh(waiting, session.now())))
+    return store
+
+
+def _pair(old: Store, new: Store, order: ClaimOrder, number: int) -> tuple[tuple[float, float], float | None]:
+    """A round in the old store, and the seconds of the claim of one in the new store every few rounds."""
+    return _round(old, order), _round(new, order)[0] if number % _COMPARED_EVERY == 0 else None
 
 
 def _round(store: Store, order: ClaimOrder) -> tuple[float, float]:

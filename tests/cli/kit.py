@@ -42,12 +42,12 @@ SECONDS = 6 * PATIENCE_SECONDS
 class Program:
     """A running `milepost`, and every line that it and its workers print."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, path: Path | None = None) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MILEPOST_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "milepost", *arguments],
             cwd=folder,
-            env={**environment, "PYTHONWARNINGS": "error"},
+            env={**environment, "PYTHONWARNINGS": "error", "PYTHONPATH": str(path or "")},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -88,10 +88,10 @@ class Program:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Generator[Program]:
+def running(folder: Path, *arguments: str, path: Path | None = None) -> Generator[Program]:
     """`milepost` while the block lasts; nothing of it is left afterwards."""
     (folder / "jobs.py").write_text(APP)
-    program = Program(folder, *arguments)
+    program = Program(folder, *arguments, path=path)
     try:
         yield program
     finally:
@@ -102,9 +102,8 @@ def running(folder: Path, *arguments: str) -> Generator[Program]:
             program.process.stdout.close()
 
 
-def run_arguments(folder: Path, processes: int, *more: str, app: str = "jobs:tasks") -> tuple[str, ...]:
-    """What runs an app, the kit's if no other is named, on a store in `folder`."""
-    url = f"sqlite:///{folder / 'tasks.db'}"
+def run_arguments(url: str, processes: int, *more: str, app: str = "jobs:tasks") -> tuple[str, ...]:
+    """What runs an app, the kit's if no other is named, on the store at `url`."""
     leases = ("--lease-seconds", "1", "--poll-seconds", "0.05")
     return ("run", "--app", app, "--store", url, "--processes", str(processes), *leases, *more)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sqlite3
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from milepost import BlockingClient, TaskQuery
+from milepost.cli import main
 from milepost.cli.app import run
 from milepost.stores.open import connect_store
 from milepost.stores.protocol import Session
@@ -84,6 +86,23 @@ def test_the_printed_script_makes_the_schema_by_hand_and_printing_changes_nothin
     assert said(capsys, "db", "migrate", "--print", "--store", "sqlite:///new.db") == ""
 
 
+def test_a_server_is_migrated_by_hand_or_by_the_command(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "version 1 is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
+    assert "create table" in said(capsys, "db", "migrate", "--print", "--store", postgres_url)
+    assert "version 1 is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
+    assert "schema version 0 -> 1" in said(capsys, "db", "migrate", "--store", postgres_url)
+    assert "version 1, current" in said(capsys, "db", "status", "--store", postgres_url)
+    assert said(capsys, "executor", "list", "--store", postgres_url) == "no executors\n"
+
+
+def test_a_password_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    secret = "postgresql://me:s3cret@127.0.0.1:1/tasks?connect_timeout=1"
+    for command in (("db", "status"), ("db", "migrate"), ("executor", "list")):
+        shown = said(capsys, *command, "--store", secret, code=5)
+        assert "127.0.0.1" in shown
+        assert "s3cret" not in shown
+
+
 def test_status_tells_the_schema_the_tasks_and_the_executors(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     announce(url, "ada", "bob")
     announce(url, "cid", until=-timedelta(seconds=1))
@@ -120,6 +139,13 @@ def test_copy_moves_everything_and_tells_the_sums(url: str, capsys: pytest.Captu
     assert shown.count("sha256:") == 2
     with BlockingClient.connect("sqlite:///other.db", migrate=False) as copied, BlockingClient.connect(url) as source:
         assert copied.search(TaskQuery()).records == source.search(TaskQuery()).records
+
+
+def test_copy_goes_to_a_server_and_back(url: str, postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    there = said(capsys, "db", "copy", url, postgres_url)
+    back = said(capsys, "db", "copy", postgres_url, "sqlite:///back.db")
+    assert [line for line in there.splitlines() if "sha256" in line] == back.splitlines()[1:]
+    assert "3 pending, 1 running, 1 completed" in said(capsys, "db", "status", "--store", postgres_url)
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
@@ -161,6 +187,19 @@ def test_executors_are_listed_for_programs(url: str, capsys: pytest.CaptureFixtu
 
 
 # Bad input
+
+
+def test_without_the_extra_the_program_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(name: str) -> None:
+        """No such package."""
+
+    monkeypatch.setattr(importlib.util, "find_spec", nowhere)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "milepost: the command line needs cyclopts: pip install 'milepost[cli]'\n"
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from milepost.stores.protocol import ClaimOrder, Session
 from milepost.telemetry import LeaseLost, LoopStalled, RunDiscarded
 from milepost.testing.conformance.kit import sample_lease
 from tests.executor.kit import (
+    PATIENCE_SECONDS,
     MovableClock,
     PassingStore,
     Recorder,
@@ -59,13 +60,14 @@ def claim_as(executor: str, name: str) -> Callable[[Session], list[TaskRecord]]:
 
 
 @contextmanager
-def thief(store: Store, name: str) -> Generator[list[TaskRecord]]:
-    """A living executor in a thread of its own, which takes over whatever the others let it."""
+def thief(store: Store, name: str, started: threading.Event) -> Generator[list[TaskRecord]]:
+    """A living executor in a thread of its own, which takes over whatever the others let it once they have started."""
     stolen: list[TaskRecord] = []
     over = threading.Event()
 
     def steal() -> None:
         store.transact_blocking(lambda session: announce(session, "thief"))
+        started.wait(PATIENCE_SECONDS)
         while not over.wait(0.02):
             stolen.extend(store.transact_blocking(claim_as("thief", name)))
 
@@ -97,7 +99,7 @@ async def test_user_code_that_blocks_the_thread_for_longer_than_the_lease_does_n
     ids = await enqueue(store, wait_beside.with_metadata(1), block.with_metadata(1))
     config = quick(lease_seconds=0.6)
     async with open_executor(store, [block, wait_beside], config=config, observer=recorder) as executor:
-        with thief(store, "block") as stolen:
+        with thief(store, "block", started) as stolen:
             assert [await Client(store).wait(id) for id in ids] == [Success.with_result(2), Success.with_result(1)]
         assert stolen == []
         assert executor.statistics().discarded == 0
@@ -109,9 +111,11 @@ async def test_user_code_that_blocks_the_thread_for_longer_than_the_lease_does_n
 @pytest.mark.slow
 async def test_an_executor_whose_thread_stands_still_for_too_long_is_relieved_and_drops_its_runs(store: Store) -> None:
     seen: list[StopKind | None] = []
+    started = threading.Event()
 
     @task
     async def block(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
+        started.set()
         hold_thread(1.6)
         try:
             await trio.lowlevel.checkpoint()
@@ -125,7 +129,7 @@ async def test_an_executor_whose_thread_stands_still_for_too_long_is_relieved_an
     config = quick(lease_seconds=0.6, stall_seconds=0.3, poll_seconds=60)
     async with open_executor(store, [block], config=config, observer=recorder) as executor:
         before = executor.id
-        with thief(store, "block") as stolen:
+        with thief(store, "block", started) as stolen:
             await until(lambda: recorder.of(LeaseLost) and recorder.of(LoopStalled))
         await until(lambda: executor.statistics().running == 0)
         assert executor.id != before

@@ -1,4 +1,4 @@
-"""A worker process for the tests on PostgreSQL: `python -m tests.reliability.postgres_worker URL LEASE AHEAD`.
+"""A worker process for the tests on PostgreSQL: `python -m tests.reliability.postgres_worker URL LEASE EFFECT AHEAD`.
 
 It prints what a test wants to count: observations, and each write that the store refused because the claim was lost.
 With AHEAD, the host's wall clock is that many seconds off, for everything in this process.
@@ -20,7 +20,7 @@ from milepost.executor.turn import TurnReceipt
 from milepost.stores.protocol import Session
 from milepost.telemetry import ExecutorStarted, ExecutorStopped, LeaseLost, Observation, RunDiscarded, StoreChanged
 from tests.executor.kit import PassingStore
-from tests.reliability.ledger import book, march, nap
+from tests.reliability.ledger import book, march, nap, nudges, sit
 
 T = TypeVar("T")
 
@@ -76,22 +76,24 @@ def set_clock_ahead(seconds: float) -> None:
     say(f"it is {clock.system_clock().isoformat()} here")
 
 
-async def main(url: str, lease_seconds: float) -> None:
+async def main(url: str, lease_seconds: float, effect_seconds: float) -> None:
     config = ExecutorConfig(
         concurrency=20,
         lease_seconds=lease_seconds,
         poll_seconds=lease_seconds / 5,
+        effect_seconds=effect_seconds,
         drain_seconds=5,
         cleanup_seconds=1,
         stalls_max=MANY,
     )
     async with open_store(url) as store:
         await run_executor(
-            RefusalsTold(store), [book, march, nap], config=config, observer=tell, signals=[signal.SIGTERM]
+            RefusalsTold(store), [book, march, nap, sit], config=config, observer=tell, signals=[signal.SIGTERM]
         )
 
 
 if __name__ == "__main__":
-    if float(sys.argv[3]):
-        set_clock_ahead(float(sys.argv[3]))
-    trio.run(main, sys.argv[1], float(sys.argv[2]))
+    if float(sys.argv[4]):
+        set_clock_ahead(float(sys.argv[4]))
+    signal.signal(signal.SIGUSR1, lambda number, _: nudges.update([number]))
+    trio.run(main, sys.argv[1], float(sys.argv[2]), float(sys.argv[3]))

@@ -234,6 +234,21 @@ class UntypedContainment(Passing):
         return self.inner.search(attrs.evolve(wanted, metadata=()), limit=limit)
 
 
+class CopiesWithoutHistory(Passing):
+    def copy_in(self, copies: Sequence[TaskCopy]) -> None:
+        self.inner.copy_in([attrs.evolve(copy, history=()) for copy in copies])
+
+
+class CopiesOutBackwards(Passing):
+    def copy_out(self, after: int, *, limit: int) -> list[TaskCopy]:
+        return self.inner.copy_out(after, limit=limit)[::-1]
+
+
+class ForgetsTheLoad(Passing):
+    def renew(self, executor: str, *, now: datetime, lease_until: datetime, running: int) -> bool:
+        return self.inner.renew(executor, now=now, lease_until=lease_until, running=0)
+
+
 class RollbackLoses(PassingStore):
     """Commits what a function did before it raised."""
 
@@ -321,6 +336,9 @@ async def test_the_unbroken_store_passes() -> None:
         pytest.param(_with(ReportsForAnybody), "a report of another token changes nothing", id="reports for anybody"),
         pytest.param(_with(DeletesTheRunning), "a running task is not deleted", id="counts the running as deleted"),
         pytest.param(_with(UntypedContainment), "containment is typed", id="metadata ignored"),
+        pytest.param(_with(CopiesWithoutHistory), "what was copied in reads as it did", id="copies no history"),
+        pytest.param(_with(CopiesOutBackwards), "copy out gives every task in order of arrival", id="copies backwards"),
+        pytest.param(_with(ForgetsTheLoad), "a renewed lease says when and until and with what load", id="no load"),
         pytest.param(RollbackLoses, "a failed transaction undoes everything", id="rollback loses"),
         pytest.param(HintsLost, "a watch hears what becomes due", id="hint lost"),
     ],

@@ -21,13 +21,20 @@ from milepost.stores.protocol import ClaimOrder, Lease, Session, Store, TaskCopy
 from milepost.testing.conformance.kit import HOUR, NOW, SECOND, decided, read_dump, sample, sample_lease, samples
 from tests.stores.test_conformance_catches import Passing, PassingStore
 
-KINDS = ("memory", "apsw", "sqlite3")
+KINDS = ("memory", "apsw", "sqlite3", "postgres")
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database, for the tests that are for PostgreSQL too."""
+    wanted = "postgres" in request.node.callspec.params.values()
+    return str(request.getfixturevalue("postgres_url")) if wanted else ""
 
 
 @contextmanager
-def opened(kind: str, folder: Path, name: str) -> Generator[Store]:
-    url = "memory:" if kind == "memory" else f"sqlite:///{folder / name}.db?driver={kind}"
-    store = connect_store(url)
+def opened(kind: str, folder: Path, name: str, server: str = "") -> Generator[Store]:
+    urls = {"memory": "memory:", "postgres": f"{server}{'&' if '?' in server else '?'}milepost_schema={name}"}
+    store = connect_store(urls.get(kind, f"sqlite:///{folder / name}.db?driver={kind}"))
     try:
         yield store
     finally:
@@ -50,8 +57,11 @@ def furnish(store: Store) -> None:
 
 @pytest.mark.parametrize("target_kind", KINDS)
 @pytest.mark.parametrize("source_kind", KINDS)
-def test_a_copy_holds_what_the_source_holds(tmp_path: Path, source_kind: str, target_kind: str) -> None:
-    with opened(source_kind, tmp_path, "source") as source, opened(target_kind, tmp_path, "target") as target:
+def test_a_copy_holds_what_the_source_holds(tmp_path: Path, source_kind: str, target_kind: str, server: str) -> None:
+    with (
+        opened(source_kind, tmp_path, "source", server) as source,
+        opened(target_kind, tmp_path, "target", server) as target,
+    ):
         furnish(source)
         sums = copy_store(source, target)
         before, after = source.read_blocking(read_dump), target.read_blocking(read_dump)
@@ -62,15 +72,17 @@ def test_a_copy_holds_what_the_source_holds(tmp_path: Path, source_kind: str, ta
         assert (sums.tasks.rows, sums.history.rows) == (5, 3)
 
 
-def test_there_and_back_again_is_the_same(tmp_path: Path) -> None:
-    with opened("memory", tmp_path, "a") as source, opened("apsw", tmp_path, "b") as there:
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_and_back_again_is_the_same(tmp_path: Path, kind: str, server: str) -> None:
+    with opened("apsw", tmp_path, "a") as source, opened(kind, tmp_path, "b", server) as there:
         furnish(source)
-        with opened("memory", tmp_path, "c") as back:
+        with opened("apsw", tmp_path, "c") as back:
             assert copy_store(source, there) == copy_store(there, back)
 
 
-def test_a_copy_of_many_batches_is_whole_and_tells_its_progress(tmp_path: Path) -> None:
-    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_of_many_batches_is_whole_and_tells_its_progress(tmp_path: Path, kind: str, server: str) -> None:
+    with opened("memory", tmp_path, "source") as source, opened(kind, tmp_path, "target", server) as target:
         source.transact_blocking(lambda session: session.insert(samples(*range(1_234))))
         told: list[int] = []
         assert copy_store(source, target, told=told.append).tasks.rows == 1_234
@@ -90,9 +102,10 @@ def announce(store: Store, until: timedelta, *, name: str = "ada") -> None:
     store.transact_blocking(lambda session: session.open_lease(sample_lease(name, session.now() + until)))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("alive", ["source", "target"])
-def test_nothing_is_copied_while_an_executor_is_alive(tmp_path: Path, alive: str) -> None:
-    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+def test_nothing_is_copied_while_an_executor_is_alive(tmp_path: Path, alive: str, kind: str, server: str) -> None:
+    with opened("memory", tmp_path, "source") as source, opened(kind, tmp_path, "target", server) as target:
         furnish(source)
         announce(source if alive == "source" else target, timedelta(hours=1))
         with pytest.raises(CopyRefused, match=r"1 executor.* still work on .*ada on host.*stop them"):
@@ -100,8 +113,9 @@ def test_nothing_is_copied_while_an_executor_is_alive(tmp_path: Path, alive: str
         assert target.read_blocking(lambda session: session.copy_out(0, limit=1)) == []
 
 
-def test_a_store_with_tasks_is_no_target(tmp_path: Path) -> None:
-    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_with_tasks_is_no_target(tmp_path: Path, kind: str, server: str) -> None:
+    with opened("memory", tmp_path, "source") as source, opened(kind, tmp_path, "target", server) as target:
         furnish(source)
         target.transact_blocking(lambda session: session.insert(samples(1)))
         with pytest.raises(CopyRefused, match="has tasks already; copy into an empty store"):
@@ -155,8 +169,9 @@ def test_a_target_that_gives_back_something_else_keeps_nothing(spoiling: type[Sp
     assert target.read_blocking(sum_of).tasks.rows == 0
 
 
-def test_a_copy_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
-    with opened("memory", tmp_path, "source") as source, opened("apsw", tmp_path, "target") as target:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_that_fails_half_way_leaves_nothing(tmp_path: Path, kind: str, server: str) -> None:
+    with opened("memory", tmp_path, "source") as source, opened(kind, tmp_path, "target", server) as target:
         source.transact_blocking(lambda session: session.insert(samples(*range(1_200))))
 
         def fail(tasks: int) -> None:
@@ -167,6 +182,19 @@ def test_a_copy_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
             copy_store(source, target, told=fail)
         assert target.read_blocking(sum_of).tasks.rows == 0
         assert copy_store(source, target).tasks.rows == 1_200
+
+
+def test_an_executor_that_comes_during_a_copy_makes_it_void(tmp_path: Path) -> None:
+    with (
+        opened("apsw", tmp_path, "source") as source,
+        opened("apsw", tmp_path, "source") as elsewhere,
+        opened("apsw", tmp_path, "target") as target,
+    ):
+        furnish(source)
+        with pytest.raises(CopyRefused, match="ada on host"):
+            copy_store(source, target, told=lambda tasks: announce(elsewhere, timedelta(hours=1)))
+        assert target.read_blocking(sum_of).tasks.rows == 0
+        assert source.read_blocking(sum_of).tasks.rows == 5
 
 
 def test_a_dead_executors_lease_does_not_hinder_a_copy(tmp_path: Path) -> None:

@@ -56,7 +56,10 @@ class TwoStores(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        self.stores: tuple[Store, Store] = (MemoryStore(), connect_store(self.url.format(folder=self.folder.name)))
+        self.stores: tuple[Store, Store] = (
+            MemoryStore(),
+            connect_store(self.url.format(folder=self.folder.name, name=Path(self.folder.name).name)),
+        )
         self.now = NOW
         self.inserted = 0
         self.earlier: list[tuple[TaskRecord, TaskRecord]] = []
@@ -248,6 +251,14 @@ def _comparable(value: Any) -> Any:
 
 @pytest.mark.parametrize("url", URLS)
 def test_a_store_and_the_memory_store_do_the_same(url: str) -> None:
+    _do_the_same(url)
+
+
+def test_the_postgres_store_and_the_memory_store_do_the_same(postgres_url: str) -> None:
+    _do_the_same(f"{postgres_url}{'&' if '?' in postgres_url else '?'}milepost_schema={{name}}")
+
+
+def _do_the_same(url: str) -> None:
     seen: Counter[str] = Counter()
     machine = type("Machine", (TwoStores,), {"url": url, "seen": seen})
     run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
@@ -273,6 +284,30 @@ def test_containment_in_sql_is_what_the_pure_function_says(
                 assert found == [n for n, whole in enumerate(wholes) if contains(whole, part)]
         finally:
             store.close()
+
+
+def test_containment_in_postgres_is_what_the_pure_function_says(postgres_url: str) -> None:
+    store = connect_store(postgres_url)
+
+    @settings(max_examples=100)
+    @given(st.lists(strategies.json_values(), min_size=1, max_size=5), strategies.json_values(6), st.data())
+    def contains_the_same(wholes: list[Json], other: Json, data: st.DataObject) -> None:
+        parts = [other, *(data.draw(_parts_of(whole)) for whole in wholes)]
+
+        def compare(session: Session) -> None:
+            session.insert(sample(n, metadata_json=to_json_text(whole).unwrap()) for n, whole in enumerate(wholes))
+            for part in parts:
+                found = numbers(_all_of(TaskFilter(metadata=(to_json_text(part).unwrap(),)), session))
+                assert found == [n for n, whole in enumerate(wholes) if contains(whole, part)]
+            raise _Undone
+
+        with pytest.raises(_Undone):
+            store.transact_blocking(compare)
+
+    try:
+        contains_the_same()
+    finally:
+        store.close()
 
 
 def _all_of(wanted: TaskFilter, session: Session) -> list[TaskRecord]:

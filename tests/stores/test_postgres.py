@@ -355,6 +355,19 @@ def test_new_tasks_and_ones_with_a_past_arrive_whole_however_many(place: Place, 
     assert place.get(*range(count, 2 * count)) == old
 
 
+@pytest.mark.slow
+def test_payloads_that_do_not_fit_into_one_statement_are_written_in_several(place: Place) -> None:
+    large = JsonText(f'"{"x" * ((1 << 20) - 2)}"')
+    place.insert(*(sample(n, metadata_json=large) for n in range(40)))
+    with place.committed() as session:
+        claimed = session.claim(ORDER, now=NOW)
+        several = [decided(record, events.Succeeded(large)) for record in claimed for _ in range(2)]
+        assert session.write(several) == [True, False] * 40
+        assert session.write([decided(several[0].after, events.Requeued())]) == [True]
+    ended = place.get(1, 39)
+    assert [(len(record.metadata_json), len(record.result_json or "")) for record in ended] == [(1 << 20, 1 << 20)] * 2
+
+
 def test_several_lines_of_history_of_one_change_are_all_kept(place: Place) -> None:
     (claimed,) = place.claimed(1)
     line = HistoryEvent(NOW, HistoryKind.SUSPENDED, TaskState.SUSPENDED, 3, "cid", "odd")

@@ -19,19 +19,19 @@ _MISTAKES: Final = (ExitCode.USAGE, ExitCode.STORE)
 @final
 @frozen
 class RestartPolicy:
-    """How patient a supervisor is. One that was up for `settled_seconds` counts as if it had never failed."""
+    """How patient a supervisor is. A worker that was ready for `settled_seconds` counts as if it had never failed."""
 
     first_seconds: float = 0.5
     factor: float = 2.0
     longest_seconds: float = 30.0
     settled_seconds: float = 60.0
-    first_tries: int = 5
+    first_tries: int = 4
 
 
 @final
 @frozen
 class WorkerEnd:
-    """How a worker ended: its exit code, negative for a signal, and for how long it had been up."""
+    """How a worker ended: its exit code, negative for a signal, and for how long it had been ready."""
 
     code: int
     up_seconds: float

@@ -49,12 +49,20 @@ class _Worker:
 
     process: trio.Process
     link: trio.SocketStream
-    started_at: float
     ready: Ready | None = None
+    ready_at: float | None = None
+    _talking: trio.Lock = field(factory=trio.Lock, init=False)
+
+    async def hear(self) -> bytes:
+        try:
+            return bytes(await self.link.receive_some())
+        except trio.BrokenResourceError:
+            return b""  # it has ended without reading all that it was told
 
     async def tell(self, order: bytes) -> None:
         try:
-            await self.link.send_all(order)
+            async with self._talking:  # two signals may come at once
+                await self.link.send_all(order)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # it has ended
 
@@ -127,18 +135,18 @@ class Supervisor:
             with trio.CancelScope(shield=True):
                 await worker.process.wait()
                 await worker.link.aclose()
-        up_seconds = trio.current_time() - worker.started_at
+        up_seconds = 0.0 if worker.ready_at is None else trio.current_time() - worker.ready_at
         return WorkerEnd(worker.process.returncode or 0, up_seconds), worker.process.pid
 
     async def _await_ready(self, worker: _Worker) -> None:
         with trio.move_on_after(self.plan.start_seconds) as limit:
             line = b""
             while not line.endswith(b"\n"):
-                part = await worker.link.receive_some()
+                part = await worker.hear()
                 if not part:
                     return  # it ends without having been ready
                 line += part
-            worker.ready = Ready.from_line(line)
+            worker.ready, worker.ready_at = Ready.from_line(line), trio.current_time()
             self._anyone_ready.set()
             self._tell_if_all_ready(worker.ready)
         if limit.cancelled_caught:
@@ -197,7 +205,7 @@ async def _start(order: WorkOrder) -> _Worker:
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is for the supervisor, which then tells all workers
         )
-    worker = _Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)), trio.current_time())
+    worker = _Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
     await worker.tell(order.to_line())
     return worker
 

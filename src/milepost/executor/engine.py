@@ -167,7 +167,9 @@ class Engine:
             config = turns.config
             await trio.sleep(max(0.005, min(0.25, config.lease_seconds / 20, config.cleanup_seconds / 4)))
             turns.workload.hurry(config.cleanup_seconds)
-            if turns.standing.is_lost or turns.reports:
+            if turns.standing.is_lost:
+                turns.give_up_runs()
+            elif turns.reports:
                 turns.kick()
             stalled = turns.standing.keeper.take_stall()
             if stalled is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from secrets import token_hex
@@ -20,6 +20,8 @@ import attrs
 from milepost.executor.config import ExecutorConfig
 from milepost.executor.lease import LeaseKeeper
 from milepost.executor.turn import change_lease, renew
+from milepost.executor.workload import Workload
+from milepost.registry import Registry
 from milepost.stores.protocol import Lease, Session, Store
 
 
@@ -35,17 +37,17 @@ class Standing:
     def __init__(
         self,
         store: Store,
-        tasks: Mapping[str, int],
+        registry: Registry,
         config: Callable[[], ExecutorConfig],
+        workload: Workload,
         *,
-        running: Callable[[], int],
         noticed: Callable[[], None],
     ) -> None:
         self.executor = _new_executor_id()
         self._store = store
-        self._tasks = tasks
+        self._tasks = registry.versions
         self._config = config
-        self._running = running
+        self._workload = workload
         self._noticed = noticed
         self._gone = False
         self._keeper: LeaseKeeper | None = None
@@ -89,7 +91,7 @@ class Standing:
     def renew(self, session: Session) -> bool:
         """Extend the lease within a transaction; False when the others have forgotten this executor."""
         seconds = self._config().lease_seconds
-        return renew(session, self.executor, seconds, now=session.now(), running=self._running())
+        return renew(session, self.executor, seconds, now=session.now(), running=self._workload.active)
 
     def notice_loss(self) -> None:
         """Somebody found the lease gone."""
@@ -115,7 +117,7 @@ class Standing:
             renewed_at=now,
             lease_until=now + timedelta(seconds=config.lease_seconds),
             slots=config.concurrency,
-            running=self._running(),
+            running=self._workload.active,
             tasks=self._tasks,
             queues=_served(config),
         )

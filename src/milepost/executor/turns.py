@@ -63,17 +63,15 @@ class Turns:
         self.outbox = Outbox(self.kick)
         self.reports: dict[TaskId, Report] = {}
         self.health = StoreHealth(self.tell)
-        self._versions = registry.versions
-        self.standing = Standing(
-            store, self._versions, lambda: self.config, running=lambda: self.workload.active, noticed=self.kick
-        )
         self.workload = Workload(
             registry, self.outbox, threads=config.concurrency, tell=self.tell, observed=observer is not None
         )
+        self.standing = Standing(store, registry, lambda: self.config, self.workload, noticed=self.kick)
         self.claiming = True
         self.taken = self.claimed = self.ended = self.commits = self.refused = 0
         self._store = store
         self._registry = registry
+        self._versions = registry.versions
         self._begin = begin
         self._observer = observer
         self._kicked = trio.Event()
@@ -82,8 +80,7 @@ class Turns:
         self._heard = False
         self._queues: tuple[str, ...] = ()
         self._next_due = math.inf
-        self._claim_after = -math.inf
-        self._reconciled_at = -math.inf
+        self._claim_after = self._reconciled_at = -math.inf
         self._renew_from = EPOCH
         self.use(config)
 
@@ -128,6 +125,11 @@ class Turns:
         """The store has told of something: there may be more to claim, or a run may be asked to end."""
         self._heard = True
         self.look_again()
+
+    def give_up_runs(self) -> None:
+        """The lease is gone: stop what runs, and begin again. Waits for no turn, which may be stuck in the store."""
+        self.workload.lose_unfinished()
+        self.standing.notice_loss()
 
     async def run(self) -> None:
         """Take turns for ever."""

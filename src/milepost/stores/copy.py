@@ -53,11 +53,7 @@ def copy_store(source: Store, target: Store, *, told: Callable[[int], None] = la
     if source is target:
         raise CopyRefused("a store cannot be copied into itself; name another target")
 
-    def from_here(reading: Session) -> StoreSum:
-        _refuse_alive(reading, source)
-        return target.transact_blocking(partial(_copy, reading, source, target, told), alone=True)
-
-    return source.read_blocking(from_here)
+    return target.transact_blocking(partial(_copy, source, target, told), alone=True)
 
 
 def sum_of(session: Session) -> StoreSum:
@@ -68,21 +64,29 @@ def sum_of(session: Session) -> StoreSum:
     return summing.result()
 
 
-def _copy(reading: Session, source: Store, target: Store, told: Callable[[int], None], writing: Session) -> StoreSum:
+def _copy(source: Store, target: Store, told: Callable[[int], None], writing: Session) -> StoreSum:
     _refuse_alive(writing, target)
     if writing.copy_out(0, limit=1):
         raise CopyRefused(f"{target.url} has tasks already; copy into an empty store")
+    read = source.read_blocking(partial(_copy_from, source, told, writing))
+    # The source is let go before what was written is read back: a database ends transactions that do nothing for long.
+    written = sum_of(writing)
+    if written != read:
+        raise CopyDiffers(
+            f"{target.url} gives back {_told(written)} where {source.url} has {_told(read)}; nothing was kept of it"
+        )
+    source.read_blocking(partial(_refuse_alive, store=source))  # whoever came meanwhile works on what is left behind
+    return written
+
+
+def _copy_from(source: Store, told: Callable[[int], None], writing: Session, reading: Session) -> StoreSum:
+    _refuse_alive(reading, source)
     summing = _Summing()
     for copies in _batches(reading):
         writing.copy_in(copies)
         summing.add(copies)
         told(summing.tasks.rows)
-    read, written = summing.result(), sum_of(writing)
-    if written != read:
-        raise CopyDiffers(
-            f"{target.url} gives back {_told(written)} where {source.url} has {_told(read)}; nothing was kept of it"
-        )
-    return written
+    return summing.result()
 
 
 def _batches(session: Session) -> Iterator[list[TaskCopy]]:

@@ -8,9 +8,8 @@ may still meet another one crosswise: PostgreSQL ends one of the two, and the st
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from operator import attrgetter
 from secrets import token_hex
 from typing import Any, Final, TypeAlias, cast, final
@@ -58,7 +57,9 @@ from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, Task
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Row: TypeAlias = tuple[Any, ...]
 
-_CHUNK_ROWS: Final = 2_000  # how many records are held in memory and sent at a time
+# How much is held in memory and sent at a time. A parameter of a statement has a gigabyte at most.
+_CHUNK_ROWS: Final = 2_000
+_CHUNK_CHARACTERS: Final = 1 << 24
 _COPY_ROWS_MIN: Final = 1_000
 _KEY_LOCKS: Final = 1_024
 
@@ -132,9 +133,8 @@ class PostgresSession:
         return self._now
 
     def insert(self, records: Iterable[TaskRecord]) -> None:
-        arriving = iter(records)
         hints = Hint(0)
-        while chunk := list(islice(arriving, _CHUNK_ROWS)):
+        for chunk in _chunks(records):
             self._insert(chunk)
             hints |= _hints_of(chunk)
         self._hint(hints)
@@ -320,6 +320,19 @@ def _in_utc(row: Row) -> Row:
 
 def _wanted(names: Mapping[str, int]) -> tuple[str, str]:
     return texts([*names]), numbers([*names.values()])
+
+
+def _chunks(records: Iterable[TaskRecord]) -> Iterator[list[TaskRecord]]:
+    chunk: list[TaskRecord] = []
+    characters = 0
+    for record in records:
+        chunk.append(record)
+        characters += len(record.metadata_json) + 2 * len(record.execution_metadata_json)
+        if len(chunk) == _CHUNK_ROWS or characters > _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _hints_of(records: Iterable[TaskRecord]) -> Hint:

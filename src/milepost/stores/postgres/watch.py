@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final, final
 
 import psycopg
@@ -84,7 +85,7 @@ class Listener:
         pause = _FIRST_PAUSE_SECONDS
         while not self._closing.is_set():
             try:
-                with self._connect() as connection:
+                with closing(self._connect()) as connection:
                     pause = _FIRST_PAUSE_SECONDS
                     self._catch_up()
                     self._listen(connection)

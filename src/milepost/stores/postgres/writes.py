@@ -49,6 +49,7 @@ _changed: Final = itemgetter(
     "cancel_reason",
 )
 _ended: Final = itemgetter("due_at", "executor", "stalls")
+_CHARACTERS_MAX: Final = 1 << 26
 _NOTHING_LEFT: Final = (None, None, 0)
 _NO_LINE: Final = (None, None, None, None, None)
 
@@ -64,8 +65,18 @@ def waves(transitions: Sequence[Transition]) -> Iterator[list[Numbered]]:
             id = numbered[1].before.id
             (later if id == last else wave).append(numbered)
             last = id
-        yield wave
+        yield from _portions(wave)
         left = later
+
+
+def _portions(wave: list[Numbered]) -> Iterator[list[Numbered]]:
+    """The same, cut where the largest payload might else make a parameter longer than PostgreSQL takes."""
+    size = max(1, _CHARACTERS_MAX // max(_largest(decided.after) for _, decided in wave))
+    return (wave[start : start + size] for start in range(0, len(wave), size))
+
+
+def _largest(record: TaskRecord) -> int:
+    return max(len(record.execution_metadata_json), len(record.result_json or ""), len(record.error_json or ""))
 
 
 def ends(wave: Sequence[Numbered]) -> bool:
