@@ -1,7 +1,8 @@
 """Every python block of README.md and docs runs as it is printed; every link leads somewhere.
 
 The blocks of one file are one program, in order, in an empty folder. Functions named `test_...` are called as well. A
-block after the comment `<!-- not run -->` is left out.
+block after the comment `<!-- not run -->` is left out. The database that some pages name is an empty one on a server of
+the tests.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
 import pytest
 import trio
 from attrs import frozen
 
+from milepost.errors import StoreUnreachable
+from milepost.stores.open import connect_store
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+POSTGRES_PAGE = ROOT / "docs" / "how-to" / "postgresql.md"
+POSTGRES_URL = "postgresql://app@db.internal/shop"
 NOT_RUN = "<!-- not run -->"
 NOT_RUN_MAX = 2
 
@@ -90,10 +97,16 @@ def _name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(_blocks(page.read_text("utf-8")))], ids=_name)
 def test_the_examples_of_a_page_run(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = page.read_text("utf-8")
+    if any(POSTGRES_URL in block.code for block in _blocks(text)):
+        text = text.replace(POSTGRES_URL, request.getfixturevalue("postgres_url"))
     try:
         _run(page, list(_blocks(text)), f"example_{page.stem.replace('-', '_')}")
     except Exception as error:
@@ -101,6 +114,36 @@ def test_the_examples_of_a_page_run(
     printed = capsys.readouterr().out
     for line in re.findall(r"It prints `([^`]+)`", text):
         assert line in printed, f"{_name(page)} says that it prints {line}, and it printed {printed}"
+
+
+def test_the_program_of_the_readme_prints_the_same_on_postgresql(
+    postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run_on_postgres(postgres_url)
+    assert "Success(result=Sum(total=55))" in capsys.readouterr().out
+
+
+def test_the_rights_of_the_postgresql_page_suffice(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (grants,) = re.findall(r"```sql\n(.*?)```", POSTGRES_PAGE.read_text("utf-8"), re.DOTALL)
+    as_role = "postgresql://{}@" + postgres_url.partition("@")[2]
+    with psycopg.connect(postgres_url, autocommit=True) as owner:
+        try:
+            owner.execute(grants)
+            with pytest.raises(StoreUnreachable, match="may not make milepost's tables"):
+                connect_store(as_role.format("shop_app"))
+            connect_store(as_role.format("shop_owner")).close()
+            _run_on_postgres(as_role.format("shop_app"))
+        finally:
+            owner.execute("drop owned by shop_owner, shop_app cascade; drop role shop_owner, shop_app")
+    assert "Success(result=Sum(total=55))" in capsys.readouterr().out
+
+
+def _run_on_postgres(url: str) -> None:
+    """The program of the README, with the one line changed as the page says."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    removed, added = re.findall(r"^[-+](    .*)$", POSTGRES_PAGE.read_text("utf-8"), re.MULTILINE)
+    assert text.count(removed) == 1
+    _run(POSTGRES_PAGE, list(_blocks(text.replace(removed, added.replace(POSTGRES_URL, url)))), "example_on_postgres")
 
 
 def test_hardly_any_example_is_left_out() -> None:

@@ -11,22 +11,41 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
+from attrs import frozen
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @final
-class Worker:
-    """One process. `prefix` is what its command runs under, such as a network namespace."""
+@frozen(kw_only=True)
+class Setting:
+    """How a process works. `prefix` is what its command runs under, such as a network namespace.
 
-    def __init__(
-        self, url: str, told: Path, *, lease_seconds: float, ahead_seconds: float = 0, prefix: Sequence[str] = ()
-    ) -> None:
+    The host's clock is `ahead_seconds` off.
+    """
+
+    url: str
+    lease_seconds: float
+    effect_seconds: float = 10
+    ahead_seconds: float = 0
+    prefix: Sequence[str] = ()
+
+    @property
+    def command(self) -> list[str]:
+        """What starts it."""
+        numbers = (self.lease_seconds, self.effect_seconds, self.ahead_seconds)
+        module = "tests.reliability.postgres_worker"
+        return [*self.prefix, sys.executable, "-m", module, self.url, *(str(each) for each in numbers)]
+
+
+@final
+class Worker:
+    """One process."""
+
+    def __init__(self, setting: Setting, told: Path) -> None:
         self._told = told
-        command = [sys.executable, "-m", "tests.reliability.postgres_worker", url, str(lease_seconds)]
         with told.open("wb") as sink:
-            self.process = subprocess.Popen(
-                [*prefix, *command, str(ahead_seconds)], stdout=sink, stderr=subprocess.STDOUT, cwd=ROOT
-            )
+            self.process = subprocess.Popen(setting.command, stdout=sink, stderr=subprocess.STDOUT, cwd=ROOT)
 
     @property
     def told(self) -> Counter[str]:
@@ -57,10 +76,9 @@ class Workers:
         self._folder = folder
         self.all: list[Worker] = []
 
-    def start(self, url: str, *, lease_seconds: float, ahead_seconds: float = 0, prefix: Sequence[str] = ()) -> Worker:
+    def start(self, setting: Setting) -> Worker:
         """A fresh interpreter."""
-        told = self._folder / f"worker-{len(self.all)}.txt"
-        worker = Worker(url, told, lease_seconds=lease_seconds, ahead_seconds=ahead_seconds, prefix=prefix)
+        worker = Worker(setting, self._folder / f"worker-{len(self.all)}.txt")
         self.all.append(worker)
         return worker
 

@@ -24,7 +24,6 @@ from milepost.testing.servers import PostgresServer
 
 CREATE: Final = "create table ledger (line serial primary key, task integer, step integer, pid integer)"
 INSERT: Final = "insert into ledger (task, step, pid) values (%s, %s, %s)"
-BOOK_STEPS: Final = 2
 MARCH_STEPS: Final = 60
 NAP: Final = timedelta(seconds=0.3)
 
@@ -132,8 +131,13 @@ def audit(url: str) -> Audit:
         )
 
 
+def two_steps(number: int) -> int:
+    """How many lines `book` writes."""
+    return 2
+
+
 def assert_booked_once(
-    url: str, acknowledged: Collection[int], steps: int | Callable[[int], int], doubtful: Collection[int] = ()
+    url: str, acknowledged: Collection[int], steps_of: Callable[[int], int], doubtful: Collection[int] = ()
 ) -> Audit:
     """Every acknowledged task is final once, with each of its effects once; a doubtful one too, or it is not there."""
     seen = audit(url)
@@ -143,6 +147,5 @@ def assert_booked_once(
     assert set(seen.numbers.values()) <= {1}, "tasks that are there twice"
     assert seen.states == {TaskState.COMPLETED.value: len(seen.numbers)}
     assert seen.kinds[HistoryKind.COMPLETED.value] == len(seen.numbers)
-    steps_of = steps if callable(steps) else lambda _: steps
     assert seen.booked == {(task, step): 1 for task in seen.numbers for step in range(steps_of(task))}
     return seen

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import trio
 
@@ -64,14 +64,14 @@ def tell(observation: Observation) -> None:
 
 def set_clock_ahead(seconds: float) -> None:
     """Let the host's wall clock be off: what milepost reads, and what everything else here does."""
-    real_datetime, real_time = wall.datetime, time.time
+    real_time, shift = time.time, wall.timedelta(seconds=seconds)
 
     class Shifted(wall.datetime):
         @classmethod
-        def now(cls, tz: wall.tzinfo | None = None) -> wall.datetime:  # type: ignore[override]
-            return real_datetime.now(tz) + wall.timedelta(seconds=seconds)
+        def now(cls, tz: wall.tzinfo | None = None) -> Self:
+            return super().now(tz) + shift
 
-    vars(clock)["datetime"] = Shifted
+    setattr(clock, "datetime", Shifted)  # noqa: B010 (no checker may think that this is done anywhere else)
     time.time = lambda: real_time() + seconds
     say(f"it is {clock.system_clock().isoformat()} here")
 

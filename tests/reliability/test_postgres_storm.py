@@ -19,7 +19,7 @@ from milepost import Client, HistoryKind, open_store
 from milepost.testing.servers import PostgresServer
 from tests.executor.kit import until
 from tests.reliability import ledger
-from tests.reliability.fleet import Worker, Workers, workers_in
+from tests.reliability.fleet import Setting, Worker, Workers, workers_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -42,14 +42,17 @@ class Storm:
     url: str
     watcher: psycopg.Connection[tuple[int]]
     chance: random.Random
-    living: list[Worker] = field(factory=list)
-    frozen: list[Worker] = field(factory=list)
+    living: list[Worker] = field(init=False)
+    frozen: list[Worker] = field(init=False)
     kills: int = 0
     freezes: int = 0
 
+    def __attrs_post_init__(self) -> None:
+        self.living, self.frozen = [], []
+
     def hire(self) -> None:
         """One more process."""
-        self.living.append(self.workers.start(self.url, lease_seconds=LEASE_SECONDS))
+        self.living.append(self.workers.start(Setting(url=self.url, lease_seconds=LEASE_SECONDS)))
 
     async def rage(self) -> None:
         """Kill and freeze, in an order that the seed gives; returns when everybody who was frozen goes on."""
@@ -65,7 +68,7 @@ class Storm:
                     nursery.start_soon(self._freeze, victim)
 
     async def _until_drained(self, share: float) -> None:
-        lines = share * TASKS * ledger.BOOK_STEPS
+        lines = share * sum(map(ledger.two_steps, range(TASKS)))
         with trio.fail_after(SECONDS_MAX):
             while self._ask("select last_value from ledger_line_seq") < lines:  # noqa: ASYNC110 (others write it)
                 await trio.sleep(0.02)
@@ -135,7 +138,7 @@ async def test_a_storm_of_kills_and_freezes_loses_nothing_and_repeats_no_effect(
         for worker in storm.living:
             assert await trio.to_thread.run_sync(worker.process.wait) == 0
         told = workers.told
-    seen = ledger.assert_booked_once(direct, range(TASKS), ledger.BOOK_STEPS)
+    seen = ledger.assert_booked_once(direct, range(TASKS), ledger.two_steps)
     report(capsys, storm, told, seen, seconds)
     assert (storm.kills, storm.freezes) == (KILLS, FREEZES)
     assert told["refused"] > 0, "no stale write was refused: this storm proved nothing"

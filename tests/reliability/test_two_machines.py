@@ -24,7 +24,7 @@ from milepost import Client, HistoryKind, Store, open_store
 from milepost.testing.servers import PostgresServer
 from tests.executor.kit import AnyTask, until
 from tests.reliability import ledger
-from tests.reliability.fleet import Worker, Workers, workers_in
+from tests.reliability.fleet import Setting, Worker, Workers, workers_in
 from tests.reliability.proxy import Proxy, proxied
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -35,9 +35,6 @@ MARCHING, SITTING = 8, 4
 TASKS: Final = MARCHING + SITTING
 PATIENCE_SECONDS: Final = 40.0
 HOUR: Final = 3600.0
-
-# The server lets go of what a lost machine has locked within a lease or so.
-OPTIONS: Final = "?options=-c%20idle_in_transaction_session_timeout%3D1s"
 
 
 class Network(Protocol):
@@ -201,6 +198,17 @@ def workers(tmp_path: Path) -> Generator[Workers]:
         yield workers
 
 
+def there(url: str, *, prefix: Sequence[str] = (), ahead_seconds: float = 0) -> Setting:
+    """How a machine's process works. What it had locked when it was lost is let go of within a few seconds."""
+    return Setting(
+        url=f"{url}?options=-c%20idle_in_transaction_session_timeout%3D1s",
+        lease_seconds=LEASE_SECONDS,
+        effect_seconds=0.5,
+        ahead_seconds=ahead_seconds,
+        prefix=prefix,
+    )
+
+
 async def up(worker: Worker) -> Worker:
     await until(lambda: worker.is_up, "a machine to come up", seconds=PATIENCE_SECONDS)
     return worker
@@ -223,10 +231,10 @@ async def enqueue(store: Store, task: AnyTask, numbers: range) -> None:
 async def test_a_machine_that_was_cut_off_comes_back_and_writes_nothing_of_what_was_taken_over(
     network: Network, direct: str, store: Store, watcher: Watcher, workers: Workers
 ) -> None:
-    lone = await up(workers.start(network.url(direct) + OPTIONS, lease_seconds=LEASE_SECONDS, prefix=network.prefix))
+    lone = await up(workers.start(there(network.url(direct), prefix=network.prefix)))
 
     def another() -> Worker:
-        return workers.start(direct + OPTIONS, lease_seconds=LEASE_SECONDS)
+        return workers.start(there(direct))
 
     for number in range(TIMES):
         start = number * TASKS
@@ -239,9 +247,13 @@ async def test_a_machine_that_was_cut_off_comes_back_and_writes_nothing_of_what_
     await until_done(watcher)
     assert watcher.lines()[-1][1] == lone.process.pid, "it goes on"
     await stopped(lone)
-    steps = {True: ledger.MARCH_STEPS, False: 1}
-    seen = ledger.assert_booked_once(direct, range(TIMES * TASKS + 1), lambda n: steps[n % TASKS < MARCHING])
+    seen = ledger.assert_booked_once(direct, range(TIMES * TASKS + 1), lines_of)
     assert seen.kinds[HistoryKind.RECLAIMED.value] == TIMES * TASKS
+
+
+def lines_of(number: int) -> int:
+    """How many lines the task with this number writes."""
+    return ledger.MARCH_STEPS if number % TASKS < MARCHING else 1
 
 
 async def cut_off_and_take_over(
@@ -283,9 +295,7 @@ async def nudge(worker: Worker) -> None:
 async def test_clocks_of_hosts_that_are_an_hour_off_have_no_effect(
     direct: str, store: Store, watcher: Watcher, workers: Workers
 ) -> None:
-    machines = [
-        await up(workers.start(direct, lease_seconds=LEASE_SECONDS, ahead_seconds=ahead)) for ahead in (-HOUR, HOUR)
-    ]
+    machines = [await up(workers.start(there(direct, ahead_seconds=ahead))) for ahead in (-HOUR, HOUR)]
     await enqueue(store, ledger.nap, range(100))
     await until_done(watcher)
     # As long as it takes for a lease to be renewed several times, by whom ever.
@@ -306,7 +316,7 @@ async def test_clocks_of_hosts_that_are_an_hour_off_have_no_effect(
         await stopped(machine)
         assert machine.told["LeaseLost"] == machine.told["RunDiscarded"] == 0
     assert {pid for _, pid in watcher.lines()} == {machine.process.pid for machine in machines}, "both took part"
-    seen = ledger.assert_booked_once(direct, range(100), 1)
+    seen = ledger.assert_booked_once(direct, range(100), lambda number: 1)
     assert seen.kinds[HistoryKind.RECLAIMED.value] == 0
     hours = sorted(line for machine in machines for line in machine.told if line.startswith("it is "))
     assert len(hours) == 2, "the clocks were really set"

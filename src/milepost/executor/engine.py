@@ -76,7 +76,7 @@ class Engine:
 
     def drain(self) -> None:
         """Stop claiming, let runs finish for `drain_seconds`, then interrupt them."""
-        self._turns.claiming = False
+        self._turns.appetite.claiming = False
         self._drain_asked.set()
 
     def interrupt(self) -> None:

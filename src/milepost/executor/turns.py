@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import final
 
@@ -21,6 +21,7 @@ import trio
 from milepost.clock import EPOCH
 from milepost.crash import Crash
 from milepost.errors import ClaimLost, StoreError
+from milepost.executor.appetite import Appetite
 from milepost.executor.config import ExecutorConfig
 from milepost.executor.outbox import Outbox, Parcel
 from milepost.executor.run import Run
@@ -28,7 +29,6 @@ from milepost.executor.standing import Standing
 from milepost.executor.store_health import StoreHealth
 from milepost.executor.turn import (
     Delivery,
-    Demand,
     EffectRaised,
     TurnPlan,
     TurnReceipt,
@@ -67,7 +67,7 @@ class Turns:
             registry, self.outbox, threads=config.concurrency, tell=self.tell, observed=observer is not None
         )
         self.standing = Standing(store, registry, lambda: self.config, self.workload, noticed=self.kick)
-        self.claiming = True
+        self.appetite = Appetite(config, self.workload)
         self.taken = self.claimed = self.ended = self.commits = self.refused = 0
         self._store = store
         self._registry = registry
@@ -76,11 +76,8 @@ class Turns:
         self._observer = observer
         self._kicked = trio.Event()
         self._in_flight = 0
-        self._look = True
         self._heard = False
-        self._queues: tuple[str, ...] = ()
-        self._next_due = math.inf
-        self._claim_after = self._reconciled_at = -math.inf
+        self._reconciled_at = -math.inf
         self._renew_from = EPOCH
         self.use(config)
 
@@ -91,7 +88,8 @@ class Turns:
             name: attrs.evolve(task.policy, stalls_max=config.stalls_max) for name, task in self._registry.tasks.items()
         }
         self.workload.set_threads(config.concurrency)
-        self.look_again()
+        self.appetite.use(config)
+        self.kick()
 
     def policy_of(self, task: AnyTask) -> Policy:
         """What the transition needs of a task's definition."""
@@ -117,8 +115,7 @@ class Turns:
 
     def look_again(self) -> None:
         """There may be something to claim, perhaps in a queue that was empty so far."""
-        self._look = True
-        self._queues = ()
+        self.appetite.look_again()
         self.kick()
 
     def hear(self) -> None:
@@ -249,7 +246,7 @@ class Turns:
             policies=self._policies,
             deliveries=[self._delivery(parcel) for parcel in parcels],
             reports=tuple(reports.values()),
-            demand=self._demand(),
+            demand=self.appetite.demand(self.taken),
             may_be_suspect=not self.workload.has_fresh_suspect(),
             lease_seconds=self.config.lease_seconds,
             running=self.workload.active,
@@ -261,24 +258,6 @@ class Turns:
     def _delivery(self, parcel: Parcel) -> Delivery:
         run = parcel.run
         return Delivery(run.record, parcel.event, self._policies[run.task.name], parcel.effects)
-
-    def _demand(self) -> Demand | None:
-        if not self._wants_more():
-            return None
-        free = self.config.concurrency - self.workload.active
-        if self.config.queues is None:
-            return Demand(free, None, self.taken, self._queues)
-        busy = self.workload.busy
-        open_queues = {queue: limit - busy[queue] for queue, limit in self.config.queues.items() if limit > busy[queue]}
-        return Demand(free, open_queues, self.taken) if open_queues else None
-
-    def _wants_more(self) -> bool:
-        return (
-            self._look
-            and self.claiming
-            and self.workload.active < self.config.concurrency
-            and time.monotonic() >= self._claim_after
-        )
 
     # What a turn gave
 
@@ -300,11 +279,7 @@ class Turns:
         for ended in receipt.ended:
             self._tell_ended(ended.before, ended.after, 0.0)
         if plan.demand is not None:
-            self._queues = tuple(receipt.queues)
-            # A claim takes at most half of its limit from a dead executor, so whoever got something asks again.
-            self._look = bool(receipt.claimed or receipt.ended)
-            if receipt.next_due is not None:
-                self._fall_due(receipt.next_due, receipt.now)
+            self.appetite.learn(receipt)
         if any(self.workload.is_running(record.id) for record in receipt.claimed):
             self.standing.notice_loss()  # only an executor whose lease is gone can take over from itself
         elif receipt.claimed:
@@ -369,27 +344,23 @@ class Turns:
     # When to take the next turn
 
     async def _wait_for_work(self) -> None:
-        if self.outbox or self._wants_more():
+        if self.outbox or self.appetite.wants_more:
             # What was just begun runs first: a turn then carries more, and threads do not fight for Python's lock.
             await trio.lowlevel.checkpoint()
             return
         poll = trio.current_time() + self.config.poll_seconds * random.uniform(0.8, 1.2)
-        with trio.move_on_at(min(self._next_due, poll)) as waiting:
+        with trio.move_on_at(min(self.appetite.next_due, poll)) as waiting:
             await self._kicked.wait()
         self._kicked = trio.Event()
         if waiting.cancelled_caught:
             self.look_again()
-            self._next_due = math.inf
-
-    def _fall_due(self, due: datetime, now: datetime) -> None:
-        # A hair later: a timer that fires a moment early would find nothing and wait for the next poll.
-        self._next_due = trio.current_time() + max(0.0, (due - now).total_seconds()) + 0.001
+            self.appetite.next_due = math.inf
 
     def _pause_if_blocked(self, sent_at: float) -> None:
         # Whoever was blocked for long could not renew, and neither could the others: their leases look expired though
         # they live. One more poll gives them the time to renew.
         if time.monotonic() - sent_at > self.config.lease_seconds / 3:
-            self._claim_after = time.monotonic() + self.config.poll_seconds
+            self.appetite.pause()
 
     async def _begin_again(self) -> None:
         """The lease ran out or is gone: drop every run, and go on under a new id, which owns nothing."""
@@ -401,5 +372,5 @@ class Turns:
             except StoreError as error:
                 await self.back_off(error)
         self.health.answered()
-        self._claim_after = time.monotonic() + self.config.poll_seconds
+        self.appetite.pause()
         self.tell(LeaseLost(before, self.standing.executor))

@@ -267,9 +267,10 @@ class Store(Protocol):
         Runs on the store's own thread and is never abandoned: a call that waits in the queue may be cancelled, one that
         has started answers with what really happened. Unless `alone`, it may share its transaction with other calls,
         each under a savepoint of its own. Where others were on the same rows, a store may undo it and call `function`
-        again, which therefore should keep nothing from one call to the next. A function that takes longer than `within_seconds` is rolled back, its SQL
-        interrupted, and `EffectTimeout` raised. Without `durable`, a store whose power cut would end this process too
-        may answer before the change survives one; what is durable later makes it durable as well. Others ignore it.
+        again, which therefore should keep nothing from one call to the next. A function that takes longer than
+        `within_seconds` is rolled back, its SQL interrupted, and `EffectTimeout` raised. Without `durable`, a store
+        whose power cut would end this process too may answer before the change survives one; what is durable later
+        makes it durable as well. Others ignore it.
         """
         ...
 

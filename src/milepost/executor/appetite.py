@@ -1,0 +1,75 @@
+"""How much more an executor could take, of what, and when it is worth asking the store for it."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import datetime
+from typing import final
+
+import trio
+
+from milepost.executor.config import ExecutorConfig
+from milepost.executor.turn import Demand, TurnReceipt
+from milepost.executor.workload import Workload
+
+
+@final
+class Appetite:
+    """Asks while there may be something to claim and a slot is free; learns from each turn what there was."""
+
+    def __init__(self, config: ExecutorConfig, workload: Workload) -> None:
+        self.claiming = True
+        self.next_due = math.inf
+        self._config = config
+        self._workload = workload
+        self._look = True
+        self._queues: tuple[str, ...] = ()
+        self._not_before = -math.inf
+
+    def use(self, config: ExecutorConfig) -> None:
+        """Go on with these settings."""
+        self._config = config
+        self.look_again()
+
+    def look_again(self) -> None:
+        """There may be something to claim, perhaps in a queue that was empty so far."""
+        self._look = True
+        self._queues = ()
+
+    def pause(self) -> None:
+        """Claim nothing for one poll."""
+        self._not_before = time.monotonic() + self._config.poll_seconds
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether a turn now should ask for more."""
+        return (
+            self._look
+            and self.claiming
+            and self._workload.active < self._config.concurrency
+            and time.monotonic() >= self._not_before
+        )
+
+    def demand(self, rotation: int) -> Demand | None:
+        """What a turn now should ask for; `rotation` says which queue comes first."""
+        if not self.wants_more:
+            return None
+        free = self._config.concurrency - self._workload.active
+        if self._config.queues is None:
+            return Demand(free, None, rotation, self._queues)
+        busy, limits = self._workload.busy, self._config.queues
+        open_queues = {queue: limit - busy[queue] for queue, limit in limits.items() if limit > busy[queue]}
+        return Demand(free, open_queues, rotation) if open_queues else None
+
+    def learn(self, receipt: TurnReceipt) -> None:
+        """What a turn that asked has found."""
+        self._queues = tuple(receipt.queues)
+        # A claim takes at most half of its limit from a dead executor, so whoever got something asks again.
+        self._look = bool(receipt.claimed or receipt.ended)
+        if receipt.next_due is not None:
+            self._fall_due(receipt.next_due, receipt.now)
+
+    def _fall_due(self, due: datetime, now: datetime) -> None:
+        # A hair later: a timer that fires a moment early would find nothing and wait for the next poll.
+        self.next_due = trio.current_time() + max(0.0, (due - now).total_seconds()) + 0.001
