@@ -34,7 +34,18 @@ from milepost import (
     open_store,
     task,
 )
-from tests.executor.kit import Recorder, abandoned_executor, enqueue, kinds_of, quick, record_of, until, until_state
+from milepost.stores.protocol import Hint, Watch
+from tests.executor.kit import (
+    PassingStore,
+    Recorder,
+    abandoned_executor,
+    enqueue,
+    kinds_of,
+    quick,
+    record_of,
+    until,
+    until_state,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -338,3 +349,26 @@ async def test_a_cancel_asked_while_nobody_lives_is_obeyed_by_the_next_owner_wit
             assert await Client(store).wait(id) == CANCELLED
     assert calls == [1]
     assert (await record_of(store, id)).fence >= claimed.fence
+
+
+class Deaf(PassingStore):
+    """A store whose hints are all lost."""
+
+    def watch(self, hints: Hint) -> Watch:
+        return super().watch(Hint(0))
+
+
+async def test_a_full_executor_that_hears_nothing_finds_a_cancel_by_polling(store: Store) -> None:
+    started = trio.Event()
+
+    @task
+    async def sit(metadata: int, progress: int) -> TaskResult[int, str]:
+        started.set()
+        await trio.sleep_forever()
+
+    (id,) = await enqueue(store, sit.with_metadata(1))
+    # A lease so long that no renewal takes a turn in the time of this test.
+    async with abandoned_executor(Deaf(store), [sit], config=quick(concurrency=1, lease_seconds=600)):
+        await started.wait()
+        assert await cancel(Client(store), id) is TaskState.RUNNING
+        await until_state(store, id, TaskState.CANCELLED)

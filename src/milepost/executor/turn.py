@@ -82,6 +82,7 @@ class TurnPlan:
     renew: bool = False
     renew_from: datetime = EPOCH
     reconcile: frozenset[TaskId] | None = None
+    look_for_cancels: bool = True
 
 
 @final
@@ -119,7 +120,7 @@ def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
         written=written,
         claimed=claimed,
         ended=ended,
-        cancel_requests=session.cancel_requests(plan.executor),
+        cancel_requests=session.cancel_requests(plan.executor) if plan.look_for_cancels else (),
         held=held,
         queues=queues,
         renewed=renewing,

@@ -77,7 +77,7 @@ class Turns:
         self._kicked = trio.Event()
         self._in_flight = 0
         self._heard = False
-        self._reconciled_at = -math.inf
+        self._reconciled_at = self._cancels_from = -math.inf
         self._renew_from = EPOCH
         self.use(config)
 
@@ -143,8 +143,7 @@ class Turns:
                         nursery.start_soon(self._carry_alone, parcel)
                 plan = self._plan(shared)
                 # A cancel must reach the runs of an executor that is full or drains, and claims nothing.
-                heard, self._heard = self._heard and bool(self.workload.runs), False
-                if shared or plan.demand or plan.reports or plan.renew or heard:
+                if shared or plan.demand or plan.reports or plan.renew or plan.look_for_cancels:
                     self._in_flight += 1
                     await self._carry(plan, shared)
                     self._landed()
@@ -253,7 +252,16 @@ class Turns:
             renew=reconcile or self.standing.keeper.age_seconds > self.config.lease_seconds / 10,
             renew_from=self._renew_from,
             reconcile=frozenset(self.workload.runs) if reconcile else None,
+            look_for_cancels=self._looks_for_cancels(now),
         )
+
+    def _looks_for_cancels(self, now: float) -> bool:
+        """When told of one, and once per poll: whoever asks for a cancel tells so, but a hint may be lost."""
+        due, self._heard = self._heard or now >= self._cancels_from, False
+        if not due or not self.workload.runs:
+            return False
+        self._cancels_from = now + self.config.poll_seconds
+        return True
 
     def _delivery(self, parcel: Parcel) -> Delivery:
         run = parcel.run
@@ -353,7 +361,7 @@ class Turns:
             await self._kicked.wait()
         self._kicked = trio.Event()
         if waiting.cancelled_caught:
-            self.look_again()
+            self.hear()
             self.appetite.next_due = math.inf
 
     def _pause_if_blocked(self, sent_at: float) -> None:
