@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 
 from milepost import (
     Client,
@@ -29,7 +30,7 @@ from milepost import (
     task,
 )
 from milepost.telemetry import Observation
-from tests.executor.kit import MovableClock, enqueue, quick, record_of, run, sql, until, until_state
+from tests.executor.kit import MovableClock, abandoned_executor, enqueue, quick, record_of, run, sql, until, until_state
 
 pytestmark = pytest.mark.anyio
 
@@ -389,6 +390,22 @@ async def test_a_queue_at_its_limit_goes_on_as_soon_as_a_slot_is_free_and_not_at
     config = quick(concurrency=50, queues={"bulk": 2, "mail": 3}, poll_seconds=60)
     with trio.fail_after(5):
         assert len(await run(store, [fine], *requests, config=config)) == 20
+
+
+async def test_an_executor_with_free_slots_and_full_queues_rests(store: Store) -> None:
+    started = trio.Event()
+
+    @task
+    async def sit(metadata: int, progress: int) -> TaskResult[int, str]:
+        started.set()
+        await trio.sleep_forever()
+
+    await enqueue(store, *(sit.with_metadata(n).in_queue("bulk") for n in range(3)))
+    config = quick(concurrency=10, queues={"bulk": 1}, poll_seconds=60)
+    async with abandoned_executor(store, [sit], config=config):
+        await started.wait()
+        with trio.fail_after(5):
+            await trio.testing.wait_all_tasks_blocked(0.001)  # a loop that never rests is never blocked
 
 
 async def test_with_one_slot_and_a_full_queue_the_other_queue_gets_its_turns(store: Store) -> None:

@@ -44,18 +44,13 @@ class Appetite:
     @property
     def wants_more(self) -> bool:
         """Whether a turn now should ask for more."""
-        return (
-            self._look
-            and self.claiming
-            and self._workload.active < self._config.concurrency
-            and time.monotonic() >= self._not_before
-        )
+        return self.demand(0) is not None
 
     def demand(self, rotation: int) -> Demand | None:
         """What a turn now should ask for; `rotation` says which queue comes first."""
-        if not self.wants_more:
-            return None
         free = self._config.concurrency - self._workload.active
+        if not self._look or not self.claiming or free <= 0 or time.monotonic() < self._not_before:
+            return None
         if self._config.queues is None:
             return Demand(free, None, rotation, self._queues)
         busy, limits = self._workload.busy, self._config.queues
