@@ -46,9 +46,9 @@ class Database:
                 connection.execute(_EMPTY)
 
 
-def store_url(request: pytest.FixtureRequest, folder: Path) -> str:
-    """Where an empty store of the kind is that a fixture has as its parameter."""
-    match request.param:
+def store_url(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    """Where an empty store of the kind is: memory, sqlite or postgres."""
+    match kind:
         case "memory":
             return "memory:"
         case "sqlite":

@@ -1,4 +1,4 @@
-"""Both clients over both stores: the blocking one is asked from a thread, so that one test says the same of both."""
+"""Both clients over each kind of store: the blocking one is asked from a thread, so one test says the same of both."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.database import store_url
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
     """An empty store of each kind."""
-    async with open_store(store_url(request, tmp_path)) as opened:
+    async with open_store(store_url(request.param, request, tmp_path)) as opened:
         yield opened
 
 
@@ -23,3 +23,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerato
 def client(request: pytest.FixtureRequest, store: Store) -> AnyClient:
     """Each client on each store."""
     return Client(store) if request.param == "trio" else Threaded(BlockingClient(store))
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty store is; the parameter is a kind, or a library for SQLite."""
+    if request.param in ("apsw", "sqlite3"):
+        return f"{store_url('sqlite', request, tmp_path)}?driver={request.param}"
+    return store_url(request.param, request, tmp_path)

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import trio
@@ -81,12 +80,11 @@ def executor_in_a_thread(url: str) -> Generator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("driver", ["apsw", "sqlite3"])
+@pytest.mark.parametrize("url", ["apsw", "sqlite3", "postgres"], indirect=True)
 @pytest.mark.parametrize("executor", [executor_in_a_thread, executor_in_a_process])
 def test_plain_threads_enqueue_and_wait_while_an_executor_runs_elsewhere(
-    executor: Callable[[str], Generator[None]], driver: str, tmp_path: Path
+    executor: Callable[[str], Generator[None]], url: str
 ) -> None:
-    url = f"sqlite:///{tmp_path / 'tasks.db'}?driver={driver}"
     with BlockingClient.connect(url) as client, executor(url), ThreadPoolExecutor(8) as threads:  # type: ignore[attr-defined]
 
         def ask(n: int) -> object:
@@ -97,9 +95,9 @@ def test_plain_threads_enqueue_and_wait_while_an_executor_runs_elsewhere(
         assert client.count(TaskQuery.for_task(bill)) == 40
 
 
-def test_a_connection_is_a_context_manager_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("url", ["apsw", "postgres"], indirect=True)
+def test_a_connection_is_a_context_manager_and_leaves_nothing_behind(url: str) -> None:
     before = threading.active_count()
-    url = f"sqlite:///{tmp_path / 'tasks.db'}"
     with BlockingClient.connect(url) as client:
         id = client.enqueue(ship.with_metadata(Order(1))).id
     assert threading.active_count() == before
@@ -118,11 +116,9 @@ def test_a_connection_is_a_context_manager_and_leaves_nothing_behind(tmp_path: P
     assert threading.active_count() == before
 
 
-def test_what_the_block_raises_leaves_it_as_it_is(tmp_path: Path) -> None:
-    with (
-        pytest.raises(KeyError, match="mine"),
-        BlockingClient.connect(f"sqlite:///{tmp_path / 'tasks.db'}"),
-    ):
+@pytest.mark.parametrize("url", ["memory", "apsw", "postgres"], indirect=True)
+def test_what_the_block_raises_leaves_it_as_it_is(url: str) -> None:
+    with pytest.raises(KeyError, match="mine"), BlockingClient.connect(url):
         raise KeyError("mine")
 
 
@@ -134,14 +130,14 @@ def test_a_url_that_is_none_is_refused_and_leaves_nothing_behind(url: str) -> No
     assert threading.active_count() == before
 
 
-def test_a_thread_that_waits_is_woken_by_another(tmp_path: Path) -> None:
-    for url in ("memory:", f"sqlite:///{tmp_path / 'tasks.db'}"):
-        with BlockingClient.connect(url) as client, ThreadPoolExecutor(20) as threads:
-            handle = client.enqueue(ship.with_metadata(Order(1)))
-            waiting = [threads.submit(handle.wait, PATIENCE_SECONDS) for _ in range(20)]
-            client.cancel(handle.id, reason="enough")
-            for each in waiting:
-                assert each.result(PATIENCE_SECONDS) == Crash(CrashKind.CANCELLED, "enough")
+@pytest.mark.parametrize("url", ["memory", "apsw", "postgres"], indirect=True)
+def test_a_thread_that_waits_is_woken_by_another(url: str) -> None:
+    with BlockingClient.connect(url) as client, ThreadPoolExecutor(20) as threads:
+        handle = client.enqueue(ship.with_metadata(Order(1)))
+        waiting = [threads.submit(handle.wait, PATIENCE_SECONDS) for _ in range(20)]
+        client.cancel(handle.id, reason="enough")
+        for each in waiting:
+            assert each.result(PATIENCE_SECONDS) == Crash(CrashKind.CANCELLED, "enough")
 
 
 def test_a_blocking_client_may_share_the_store_of_a_trio_program() -> None:

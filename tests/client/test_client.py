@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import apsw
+import psycopg
 import pytest
 import trio
 from attrs import frozen
@@ -540,19 +541,25 @@ async def test_delete_gives_the_last_record_and_is_refused_while_the_task_runs(c
 # Within the caller's own transaction.
 
 
-@pytest.fixture(params=["apsw", "sqlite3"])
-async def file_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
-    async with open_store(f"sqlite:///{tmp_path / 'own.db'}?driver={request.param}") as opened:
+@pytest.fixture
+async def own_store(url: str) -> AsyncGenerator[Store]:
+    async with open_store(url) as opened:
         yield opened
 
 
 @pytest.fixture(params=["trio", "blocking"])
-def file_client(request: pytest.FixtureRequest, file_store: Store) -> AnyClient:
-    return Client(file_store) if request.param == "trio" else Threaded(BlockingClient(file_store))
+def own_client(request: pytest.FixtureRequest, own_store: Store) -> AnyClient:
+    return Client(own_store) if request.param == "trio" else Threaded(BlockingClient(own_store))
+
+
+EACH_DATABASE = pytest.mark.parametrize("url", ["apsw", "sqlite3", "postgres"], indirect=True)
+EACH_SQLITE = pytest.mark.parametrize("url", ["apsw", "sqlite3"], indirect=True)
 
 
 def own_connection(store: Store) -> Any:
-    """A connection of the library that the store uses, to the same file."""
+    """A connection of the library that the store uses, to the same database, with transactions begun by hand."""
+    if store.url.startswith("postgresql:"):
+        return psycopg.connect(store.url, autocommit=True)
     location, _, library = store.url.removeprefix("sqlite:///").partition("?driver=")
     if library == "sqlite3":
         return sqlite3.connect(location, isolation_level=None)
@@ -561,36 +568,38 @@ def own_connection(store: Store) -> Any:
     return connection
 
 
-async def test_rolled_back_means_never_enqueued_and_committed_wakes_an_executor(file_client: AnyClient) -> None:
-    store = file_client.store
+@EACH_DATABASE
+async def test_rolled_back_means_never_enqueued_and_committed_wakes_an_executor(own_client: AnyClient) -> None:
+    store = own_client.store
     connection = own_connection(store)
     try:
         async with open_executor(store, [ship], config=quick(poll_seconds=30)):
             connection.execute("create table mine (n integer)")
-            connection.execute("begin immediate")
+            connection.execute("begin")
             connection.execute("insert into mine values (1)")
-            lost = file_client.within(connection).enqueue(ship.with_metadata(Order(1)))
+            lost = own_client.within(connection).enqueue(ship.with_metadata(Order(1)))
             connection.execute("rollback")
-            assert refused(await file_client.get(lost.id)) == TaskNotFound(lost.id)
-            connection.execute("begin immediate")
+            assert refused(await own_client.get(lost.id)) == TaskNotFound(lost.id)
+            connection.execute("begin")
             connection.execute("insert into mine values (2)")
-            kept, joined = file_client.within(connection).enqueue_all(
+            kept, joined = own_client.within(connection).enqueue_all(
                 [ship.with_metadata(Order(2)).with_key("k"), ship.with_metadata(Order(3)).with_key("k")]
             )
             connection.execute("commit")
             assert (joined.id, joined.created) == (kept.id, False)
-            outcome = await file_client.wait(cast("Any", kept), timeout_seconds=PATIENCE_SECONDS)
+            outcome = await own_client.wait(cast("Any", kept), timeout_seconds=PATIENCE_SECONDS)
             assert outcome == Success.with_result(Part("bolt"))
             assert list(connection.execute("select n from mine")) == [(2,)]
     finally:
         connection.close()
 
 
-async def test_a_refusal_within_a_transaction_leaves_it_as_it_was(file_client: AnyClient) -> None:
-    connection = own_connection(file_client.store)
+@EACH_DATABASE
+async def test_a_refusal_within_a_transaction_leaves_it_as_it_was(own_client: AnyClient) -> None:
+    connection = own_connection(own_client.store)
     try:
-        connection.execute("begin immediate")
-        own = file_client.within(connection)
+        connection.execute("begin")
+        own = own_client.within(connection)
         first = own.enqueue(ship.with_metadata(Order(1)).with_key("k"))
         wrong = [ship.with_metadata(Order(2)), ship.with_metadata(Order(2)).with_key("k", REJECT)]
         assert refused(own.try_enqueue_all(wrong)) == KeyTaken("ship", "k", first.id)
@@ -600,31 +609,32 @@ async def test_a_refusal_within_a_transaction_leaves_it_as_it_was(file_client: A
         connection.execute("commit")
     finally:
         connection.close()
-    assert await file_client.count(TaskQuery()) == 1
+    assert await own_client.count(TaskQuery()) == 1
 
 
+@EACH_SQLITE
 async def test_a_connection_of_another_kind_or_file_or_library_is_refused(
-    file_client: AnyClient, tmp_path: Path
+    own_client: AnyClient, tmp_path: Path
 ) -> None:
-    store = file_client.store
+    store = own_client.store
     library = store.url.partition("?driver=")[2]
     for wrong in (object(), None, "file.db", trio):
         with pytest.raises(TypeError, match=f"this store uses {library}: pass an open {library}.Connection"):
-            file_client.within(wrong)
+            own_client.within(wrong)
     other = str(tmp_path / "other.db")
     elsewhere: Any = apsw.Connection(other) if library == "apsw" else sqlite3.connect(other)
     with pytest.raises(ValueError, match="the connection is to "):
-        file_client.within(elsewhere)
+        own_client.within(elsewhere)
     elsewhere.close()
     if library == "apsw":
         # Nothing of it is read or written: opening is enough to be told, and harmless.
-        foreign: Any = sqlite3.connect(tmp_path / "own.db")
+        foreign: Any = sqlite3.connect(tmp_path / "tasks.db")
         with pytest.raises(MixedSqliteLibraries, match="use apsw for both"):
-            file_client.within(foreign)
+            own_client.within(foreign)
         foreign.close()
         connection = own_connection(store)
         with pytest.raises(ValueError, match="no open transaction"):
-            file_client.within(connection)
+            own_client.within(connection)
         connection.close()
 
 

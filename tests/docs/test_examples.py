@@ -134,7 +134,9 @@ def test_the_rights_of_the_postgresql_page_suffice(postgres_url: str, capsys: py
             connect_store(as_role.format("shop_owner")).close()
             _run_on_postgres(as_role.format("shop_app"))
         finally:
-            owner.execute("drop owned by shop_owner, shop_app cascade; drop role shop_owner, shop_app")
+            for role in ("shop_app", "shop_owner"):
+                owner.execute(f"drop owned by {role} cascade".encode())
+                owner.execute(f"drop role {role}".encode())
     assert "Success(result=Sum(total=55))" in capsys.readouterr().out
 
 

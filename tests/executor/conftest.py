@@ -14,7 +14,7 @@ from tests.database import store_url
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
     """An empty store of each kind."""
-    async with open_store(store_url(request, tmp_path)) as opened:
+    async with open_store(store_url(request.param, request, tmp_path)) as opened:
         yield opened
 
 
@@ -25,8 +25,18 @@ async def sqlite(tmp_path: Path) -> AsyncGenerator[Store]:
         yield opened
 
 
-@pytest.fixture(params=["apsw", "sqlite3"])
-async def each_sqlite(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
-    """An empty SQLite store by each library."""
-    async with open_store(f"sqlite:///{tmp_path / 'tasks.db'}?driver={request.param}") as opened:
+@pytest.fixture(params=["apsw", "sqlite3", "postgres"])
+async def sql_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
+    """An empty store by each library that has SQL."""
+    url = f"sqlite:///{tmp_path / 'tasks.db'}?driver={request.param}"
+    if request.param == "postgres":
+        url = store_url(request.param, request, tmp_path)
+    async with open_store(url) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
+    """An empty store of each kind that others can open as well, by its URL."""
+    async with open_store(store_url(request.param, request, tmp_path)) as opened:
         yield opened

@@ -126,8 +126,14 @@ def announce(session: Session, executor: str, lease: timedelta = timedelta(hours
 
 
 async def sql(store: Store, text: str, *parameters: object) -> list[tuple[Any, ...]]:
-    """Run one statement on a store with SQL, in a transaction of its own."""
-    return await store.transact(lambda session: session.transaction.execute(text, parameters), alone=True)
+    """Run one statement on a store with SQL, in a transaction of its own; its placeholders are `?`."""
+    fitting = placeholders(store, text)
+    return await store.transact(lambda session: session.transaction.execute(fitting, parameters), alone=True)
+
+
+def placeholders(store: Store, text: str) -> str:
+    """The statement as the store's database wants it, from one with `?` and `:n`."""
+    return text if store.url.startswith("sqlite") else text.replace("?", "%s").replace(":n", "%(n)s")
 
 
 @final

@@ -7,10 +7,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 import trio
+from returns.result import Success as Done
 
 from milepost import (
     Client,
@@ -141,6 +142,65 @@ async def test_an_executor_whose_thread_stands_still_for_too_long_is_relieved_an
     assert seen == [StopKind.CLAIM_LOST]
     record = await record_of(store, id)
     assert (record.executor, record.execution_metadata, record.failures, record.crash) == ("thief", 0, 0, None)
+
+
+class LockOrder(PassingStore):
+    """Notes in which order each transaction comes to what it locks."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.orders: list[list[str]] = []
+
+    async def transact(
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
+    ) -> T:
+        def noted(session: Session) -> T:
+            self.orders.append([])
+            return function(cast("Session", Noting(session, self.orders[-1])))
+
+        return await super().transact(noted, alone=alone, within_seconds=within_seconds, durable=durable)
+
+    def saw(self, *verbs: str) -> bool:
+        """Whether one transaction did all of this."""
+        return any({*verbs} <= {*order} for order in self.orders)
+
+
+class Noting:
+    """A session that notes each verb that it is asked for."""
+
+    def __init__(self, session: Session, verbs: list[str]) -> None:
+        self._session = session
+        self._verbs = verbs
+
+    def __getattr__(self, name: str) -> Any:
+        self._verbs.append(name)
+        return getattr(self._session, name)
+
+
+async def test_every_transaction_writes_tasks_before_the_lease_so_that_no_two_wait_for_each_other(store: Store) -> None:
+    noting = LockOrder(store)
+
+    @task
+    async def toil(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
+        while not noting.saw("report", "renew"):
+            await execution.commit_with(lambda _: Done(1), progress := progress + 1)
+            execution.report(0.5)
+            await trio.sleep(0.005)
+        return Success.with_result(1)
+
+    (id,) = await enqueue(store, toil.with_metadata(1))
+    async with open_executor(noting, [toil], config=quick(lease_seconds=0.6)):
+        await until_state(store, id, TaskState.COMPLETED)
+    for order in noting.orders:
+        # Tasks that are claimed after it are locked already: a claim passes over what somebody else has locked.
+        before_claims = order[: order.index("claim")] if "claim" in order else order
+        if "renew" in before_claims:
+            assert not {"get", "write", "report"} & {*before_claims[order.index("renew") :]}, order
 
 
 async def test_an_executor_whose_machine_has_slept_does_not_take_over_from_itself() -> None:

@@ -355,10 +355,16 @@ async def test_it_stops_in_bounded_time_though_the_store_is_gone_and_a_commit_wa
     assert (record.state, record.execution_metadata) == (TaskState.RUNNING, 0)  # for the others, once the lease is over
 
 
-async def test_a_store_that_cannot_be_written_is_told_before_anything_starts_and_bare(tmp_path: Path) -> None:
-    async with open_store(f"sqlite:///{tmp_path / 'tasks.db'}"):
+@pytest.mark.parametrize(
+    ("kind", "read_only"), [("sqlite", "?mode=ro"), ("postgres", "&options=-c%20default_transaction_read_only%3Don")]
+)
+async def test_a_store_that_cannot_be_written_is_told_before_anything_starts_and_bare(
+    kind: str, read_only: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path / 'tasks.db'}" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    async with open_store(url):
         pass
-    async with open_store(f"sqlite:///{tmp_path / 'tasks.db'}?mode=ro", migrate=False) as store:
+    async with open_store(url + read_only, migrate=False) as store:
         with pytest.raises(StoreReadOnly):
             await run(store, [])
 
@@ -418,9 +424,9 @@ def start(command: list[str]) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("finishes", [True, False], ids=["the first lets runs finish", "the second interrupts"])
-async def test_signals_stop_a_program(sqlite: Store, finishes: bool) -> None:
-    (id,) = await enqueue(sqlite, sit.with_metadata(int(finishes)))
-    command = [sys.executable, "-c", PROGRAM, sqlite.url]
+async def test_signals_stop_a_program(shared_store: Store, finishes: bool) -> None:
+    (id,) = await enqueue(shared_store, sit.with_metadata(int(finishes)))
+    command = [sys.executable, "-c", PROGRAM, shared_store.url]
     process = start(command)
     assert process.stdout is not None
     with process, trio.fail_after(20):
@@ -431,7 +437,7 @@ async def test_signals_stop_a_program(sqlite: Store, finishes: bool) -> None:
         rest = await trio.to_thread.run_sync(process.stdout.read)
     assert (process.returncode, rest) == (0, "stopped\n")
     if finishes:
-        assert (await record_of(sqlite, id)).state is TaskState.COMPLETED
-        await assert_nothing_left(sqlite)
+        assert (await record_of(shared_store, id)).state is TaskState.COMPLETED
+        await assert_nothing_left(shared_store)
     else:
-        await assert_given_back(sqlite, id)
+        await assert_given_back(shared_store, id)

@@ -24,6 +24,7 @@ from milepost import (
     Statement,
     Store,
     Success,
+    Task,
     TaskResult,
     TaskState,
     Transaction,
@@ -50,6 +51,7 @@ from tests.executor.kit import (
     Recorder,
     enqueue,
     kinds_of,
+    placeholders,
     quick,
     record_of,
     sql,
@@ -151,25 +153,31 @@ async def book_nothing(metadata: int, progress: int, execution: Execution[int]) 
     return Success.with_result(metadata)
 
 
-@task
-async def book(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
-    def entry(transaction: Transaction) -> Result[int, str]:
-        transaction.execute(INSERT, (metadata, "with the commit"))
-        return Done(1)
+def booking(insert: str) -> Task[int, int, int, str]:
+    """A task that writes one line with a commit and one with its result."""
 
-    await execution.commit(1)
-    await execution.commit_with(entry, 2)
-    await execution.commit(3)
-    return Success.with_result(metadata).with_effects(Statement(INSERT, (metadata, "with the result")))
+    @task
+    async def book(metadata: int, progress: int, execution: Execution[int]) -> TaskResult[int, str]:
+        def entry(transaction: Transaction) -> Result[int, str]:
+            transaction.execute(insert, (metadata, "with the commit"))
+            return Done(1)
+
+        await execution.commit(1)
+        await execution.commit_with(entry, 2)
+        await execution.commit(3)
+        return Success.with_result(metadata).with_effects(Statement(insert, (metadata, "with the result")))
+
+    return book
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_store_that_often_fails_loses_nothing_and_repeats_nothing(sqlite: Store, seed: int) -> None:
-    await sql(sqlite, "create table ledger (task integer, what text)")
-    failing = FailingStore(sqlite, seed)
+async def test_a_store_that_often_fails_loses_nothing_and_repeats_nothing(shared_store: Store, seed: int) -> None:
+    await sql(shared_store, "create table ledger (task integer, what text)")
+    book = booking(placeholders(shared_store, INSERT))
+    failing = FailingStore(shared_store, seed)
     recorder = Recorder()
-    handles = await Client(sqlite).enqueue_all([book.with_metadata(n) for n in range(20)])
+    handles = await Client(shared_store).enqueue_all([book.with_metadata(n) for n in range(20)])
     async with open_executor(failing, [book], config=quick(lease_seconds=1), observer=recorder) as executor:
         failing.before, failing.after = 0.2, 0.2
         # Until it has failed in both ways often enough to mean anything.
@@ -180,13 +188,13 @@ async def test_a_store_that_often_fails_loses_nothing_and_repeats_nothing(sqlite
         failing.before = failing.after = 0.0
         assert [await handle.wait(30) for handle in handles] == [Success.with_result(n) for n in range(20)]
         await until(lambda: executor.statistics().store is StoreCondition.UP)
-        more = await Client(sqlite).enqueue(book.with_metadata(20))
+        more = await Client(shared_store).enqueue(book.with_metadata(20))
         assert await more.wait(10) == Success.with_result(20)
-    entries = await sql(sqlite, "select task, what, count(*) from ledger group by 1, 2")
+    entries = await sql(shared_store, "select task, what, count(*) from ledger group by 1, 2")
     assert sorted(entries) == [(n, f"with the {each}", 1) for n in range(21) for each in ("commit", "result")]
     for handle in handles:
-        assert (await kinds_of(sqlite, handle.id)).count(HistoryKind.COMPLETED) == 1
-        assert (await record_of(sqlite, handle.id)).attempt == 1
+        assert (await kinds_of(shared_store, handle.id)).count(HistoryKind.COMPLETED) == 1
+        assert (await record_of(shared_store, handle.id)).attempt == 1
     assert_told_once_per_change(recorder)
 
 
@@ -283,8 +291,8 @@ async def test_an_enqueue_that_a_failing_store_refuses_raises_and_one_that_it_di
     failing = FailingStore(store, 3)
     failing.before = 1.0
     with pytest.raises(StoreError):
-        await Client(failing).enqueue(book.with_metadata(1))
-    assert await store.read(lambda session: session.queues({"book": 1})) == []
+        await Client(failing).enqueue(book_nothing.with_metadata(1))
+    assert await store.read(lambda session: session.queues({"book_nothing": 1})) == []
 
 
 PAGES = "pragma max_page_count = {}"

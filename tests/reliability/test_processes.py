@@ -37,6 +37,18 @@ async def store(tmp_path: Path) -> AsyncGenerator[Store]:
         yield opened
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+async def each_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Store]:
+    """An empty store of each kind that processes can share, with a ledger."""
+    url = f"sqlite:///{tmp_path / 'tasks.db'}"
+    if request.param == "postgres":
+        # So that the same SQL finds the same tables.
+        url = f"{request.getfixturevalue('postgres_url')}&options=-csearch_path%3Dpublic,milepost"
+    async with open_store(url) as opened:
+        await sql(opened, worker.CREATE)
+        yield opened
+
+
 @final
 class Fleet:
     """Worker processes on one store, each with a file of what it told."""
@@ -201,8 +213,10 @@ async def _told(workers: Fleet, process: subprocess.Popen[bytes], what: str, tim
     return workers.told(process)[what] >= times
 
 
-async def test_fifty_graceful_restarts_cost_no_attempt_and_leave_nothing_owned(store: Store, tmp_path: Path) -> None:
-    restarts, wave = 50 * TIMES, 4
+async def test_fifty_graceful_restarts_cost_no_attempt_and_leave_nothing_owned(
+    each_store: Store, tmp_path: Path
+) -> None:
+    store, restarts, wave = each_store, 50 * TIMES, 4
     with fleet(store, tmp_path, stalls_max=5) as workers:
         living = [workers.start() for _ in range(3)]
         for _ in range(restarts):
@@ -228,9 +242,9 @@ async def test_fifty_graceful_restarts_cost_no_attempt_and_leave_nothing_owned(s
 
 
 async def test_a_task_that_kills_its_process_is_quarantined_after_five_claims_and_its_neighbours_finish(
-    store: Store, tmp_path: Path
+    each_store: Store, tmp_path: Path
 ) -> None:
-    client = Client(store)
+    store, client = each_store, Client(each_store)
     with fleet(store, tmp_path, stalls_max=5) as workers:
         deadly = await client.enqueue(worker.deadly.with_metadata(1))
         await enqueue(store, *(worker.book.with_metadata(n) for n in range(20)))

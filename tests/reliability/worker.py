@@ -39,7 +39,8 @@ from milepost.telemetry import (
 LEASE_SECONDS = 0.6
 STEPS = 3
 CREATE = "create table ledger (task integer, step integer, pid integer)"
-INSERT = "insert into ledger values (?, ?, ?)"
+_INSERT = {"sqlite": "insert into ledger values (?, ?, ?)", "postgresql": "insert into ledger values (%s, %s, %s)"}
+INSERT = _INSERT[sys.argv[1].partition(":")[0] if __name__ == "__main__" else "sqlite"]
 
 
 @task

@@ -138,7 +138,7 @@ class Pooler:
             _shut(each)
 
     def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError, EOFError):
+        with suppress(OSError, EOFError, ValueError):  # `select` calls a socket that was closed meanwhile a ValueError
             startup = self._greet(client)
             if startup is not None:
                 servers = [self._connect(startup) for _ in range(2)]

@@ -55,7 +55,7 @@ class Commits:
         self, run: Run, effect: Callable[[Transaction], tuple[Result[T, E], JsonText | None]]
     ) -> Result[T, E]:
         turns = self._turns
-        together = _Together(run.record, effect, turns.policy_of(run.task), turns.standing.renew)
+        together = _Together(run.record, effect, turns.policy_of(run.task), turns.standing.renew_if_due)
         while True:
             sent_at = time.monotonic()
             try:
@@ -73,7 +73,7 @@ class Commits:
                 # The store is away: the run is kept as long as the lease rule keeps it, and the same tried again.
                 await turns.back_off(error)
                 continue
-            turns.answered(sent_at)
+            turns.answered(sent_at if together.renewed else None)
             turns.committed(run, after)
             return answer
 
@@ -107,6 +107,7 @@ class _Together(Generic[T, E]):
         self._policy = policy
         self._renew = renew
         self._answer: Result[T, E] | None = None
+        self.renewed = False
 
     def __call__(self, session: Session) -> tuple[Result[T, E], TaskRecord]:
         fresh = self._owned(session)
@@ -121,7 +122,7 @@ class _Together(Generic[T, E]):
         after = deliver(session, [Delivery(fresh, events.Committed(text), self._policy)], now=session.now())[0]
         if after is None:
             raise ClaimLost(f"the task {self._known.id} belongs to another run")
-        self._renew(session)
+        self.renewed = self._renew(session)
         return self._answer, after
 
     def _owned(self, session: Session) -> TaskRecord:

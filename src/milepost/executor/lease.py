@@ -62,6 +62,11 @@ class LeaseKeeper:
         return time.monotonic() - self._renewed_at
 
     @property
+    def is_due(self) -> bool:
+        """Whether it is time to renew."""
+        return self.age_seconds > self._lease_seconds / 3
+
+    @property
     def is_overdue(self) -> bool:
         """Whether the executor must stop its own runs, before the others may take them over."""
         return self.age_seconds > _SELF_STOP_SHARE * self._lease_seconds

@@ -93,6 +93,13 @@ class Standing:
         seconds = self._config().lease_seconds
         return renew(session, self.executor, seconds, now=session.now(), running=self._workload.active)
 
+    def renew_if_due(self, session: Session) -> bool:
+        """`renew` at the end of a transaction with effects, which may have kept everybody else from it; says whether.
+
+        Not every time: the lease is one row, for which all such transactions of an executor would wait in turn.
+        """
+        return self.keeper.is_due and self.renew(session)
+
     def notice_loss(self) -> None:
         """Somebody found the lease gone."""
         self._gone = True

@@ -105,13 +105,14 @@ class TurnReceipt:
 def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
     """Carry out `plan` in the session's transaction."""
     now = session.now()
-    # Renew before claiming: an executor that is late would otherwise count as dead and steal from itself. After a sleep
-    # of the machine the store's clock alone knows that it is late.
-    renewing = plan.renew or now >= plan.renew_from
-    alive = not renewing or renew(session, plan.executor, plan.lease_seconds, now=now, running=plan.running)
     written = deliver(session, plan.deliveries, now=now)
     if plan.reports:
         session.report(plan.reports)
+    # Renew before claiming: an executor that is late would otherwise count as dead and steal from itself. After a sleep
+    # of the machine the store's clock alone knows that it is late. Renew after writing: an effect's transaction locks
+    # its task before the lease as well, and two that locked them crosswise would wait for each other.
+    renewing = plan.renew or now >= plan.renew_from
+    alive = not renewing or renew(session, plan.executor, plan.lease_seconds, now=now, running=plan.running)
     if not alive:
         return TurnReceipt(written=written, lease_alive=False, now=now)
     held = None if plan.reconcile is None else _reconcile(session, plan, now)

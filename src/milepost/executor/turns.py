@@ -192,7 +192,7 @@ class Turns:
 
         def carry(session: Session) -> TaskRecord:
             after = deliver_with_effects(session, self._delivery(parcel))
-            self.standing.renew(session)
+            self.standing.renew_if_due(session)
             return after
 
         try:
@@ -224,10 +224,11 @@ class Turns:
         """The store refused; return when it is worth another try, soon enough to renew a lease that still holds."""
         await self.health.failed(error, longest=self.config.lease_seconds / 6)
 
-    def answered(self, sent_at: float) -> None:
-        """The store did what it was asked at `sent_at`, and renewed the lease on the way."""
+    def answered(self, renewed_at: float | None) -> None:
+        """The store did what it was asked; if it renewed the lease on the way, it was asked at `renewed_at`."""
         self.health.answered()
-        self.standing.keeper.renewed(sent_at)
+        if renewed_at is not None:
+            self.standing.keeper.renewed(renewed_at)
 
     def doubt(self) -> None:
         """Whether a claim was written is in doubt: compare notes with the store in the next turn."""

@@ -119,10 +119,12 @@ class Cluster:
 
     @property
     def data(self) -> Path:
+        """The data directory."""
         return self.folder / "data"
 
     @property
     def log(self) -> Path:
+        """What the server says."""
         return self.folder / "log"
 
     def run(self, program: str, *arguments: str) -> str:
