@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trio
+import trio.testing
 from attrs import frozen
 
 from milepost import (
@@ -30,9 +31,12 @@ from milepost import (
     open_executor,
     task,
 )
+from milepost.executor.turn import TurnReceipt
+from milepost.stores.protocol import Session
 from tests.executor import cpu_tasks
 from tests.executor.kit import (
     AnyTask,
+    PassingStore,
     enqueue,
     kinds_of,
     placeholders,
@@ -45,6 +49,31 @@ from tests.executor.kit import (
 )
 
 pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+
+
+class LateAnswers(PassingStore):
+    """Keeps the answer of a turn that found nothing until it is let through."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.found_nothing, self.go = trio.Event(), trio.Event()
+
+    async def transact(
+        self,
+        function: Callable[[Session], T],
+        *,
+        alone: bool = False,
+        within_seconds: float | None = None,
+        durable: bool = True,
+    ) -> T:
+        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        if isinstance(answer, TurnReceipt) and not answer.claimed and not self.found_nothing.is_set():
+            self.found_nothing.set()
+            await self.go.wait()
+        return answer
+
 
 NOW_AND_THEN = Retry.fixed(3, timedelta(0))
 
@@ -440,3 +469,16 @@ async def test_a_thousand_tasks_reach_their_outcomes(store: Store) -> None:
     assert await run(store, [double_later], *(double_later.with_metadata(n) for n in range(300))) == [
         Success.with_result(2 * n) for n in range(300)
     ]
+
+
+async def test_a_task_that_is_enqueued_while_a_turn_finds_nothing_starts_without_waiting_for_the_next_poll(
+    store: Store,
+) -> None:
+    late = LateAnswers(store)
+    with trio.fail_after(10):
+        async with open_executor(late, [double], config=quick(poll_seconds=60)):
+            await late.found_nothing.wait()
+            (id,) = await enqueue(store, double.with_metadata(1))
+            await trio.testing.wait_all_tasks_blocked()  # the executor has heard of it
+            late.go.set()
+            await until_state(store, id, TaskState.COMPLETED)

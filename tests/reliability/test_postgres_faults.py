@@ -166,8 +166,8 @@ async def fleet(
         await workers.until_all_see(StoreCondition.UP)
     ledger.assert_booked_once(direct, workers.acknowledged, ledger.two_steps, workers.doubtful)
     for told in workers.conditions():
-        for one, next in itertools.pairwise([StoreCondition.UP, *told]):
-            assert one is not next, told
+        for one, next in itertools.pairwise([StoreCondition.UP, *told, StoreCondition.UNREACHABLE]):
+            assert one is not next, f"a change told twice, or up not told at the end: {told}"
 
 
 async def _is_done(direct: str) -> bool:
@@ -197,7 +197,9 @@ async def test_a_server_that_is_stopped_at_once_and_started_again(server: Postgr
             await workers.until_further()
         assert [executor.id for executor in workers.executors] == ids, "the lease was held all the time"
     for told in workers.conditions():
-        assert told == [StoreCondition.UNREACHABLE, StoreCondition.UP] * TIMES
+        # While the server comes up, one connection may be taken and another one still refused.
+        assert len(told) >= 2 * TIMES
+        assert set(told) == {StoreCondition.UNREACHABLE, StoreCondition.UP}
 
 
 async def test_a_server_that_can_only_be_read_for_a_while(direct: str) -> None:

@@ -25,6 +25,7 @@ class Appetite:
         self._workload = workload
         self._look = True
         self._queues: tuple[str, ...] = ()
+        self._searches = True
         self._not_before = -math.inf
 
     def use(self, config: ExecutorConfig) -> None:
@@ -33,9 +34,8 @@ class Appetite:
         self.look_again()
 
     def look_again(self) -> None:
-        """There may be something to claim, perhaps in a queue that was empty so far."""
+        """There may be something to claim."""
         self._look = True
-        self._queues = ()
 
     def pause(self) -> None:
         """Claim nothing for one poll."""
@@ -52,16 +52,22 @@ class Appetite:
         if not self._look or not self.claiming or free <= 0 or time.monotonic() < self._not_before:
             return None
         if self._config.queues is None:
-            return Demand(free, None, rotation, self._queues)
+            return Demand(free, None, rotation, self._queues, self._searches)
         busy, limits = self._workload.busy, self._config.queues
         open_queues = {queue: limit - busy[queue] for queue, limit in limits.items() if limit > busy[queue]}
         return Demand(free, open_queues, rotation) if open_queues else None
 
+    def ask(self) -> None:
+        """A turn asks now; what is heard of while it is under way is worth another one."""
+        self._look = False
+
     def learn(self, receipt: TurnReceipt) -> None:
         """What a turn that asked has found."""
         self._queues = tuple(receipt.queues)
+        # A task in a known queue starts without a search for others, which the next turn makes up for.
+        self._searches = not receipt.searched
         # A claim takes at most half of its limit from a dead executor, so whoever got something asks again.
-        self._look = bool(receipt.claimed or receipt.ended)
+        self._look = self._look or bool(receipt.claimed or receipt.ended)
         if receipt.next_due is not None:
             self._fall_due(receipt.next_due, receipt.now)
 

@@ -53,13 +53,15 @@ class Delivery:
 class Demand:
     """What the executor could take: so many in all, and so many of each queue (None: of any).
 
-    `known` are the queues that the last turn found; the store is asked for others when they do not fill the demand.
+    `known` are the queues that the last turn found; the store is asked for others when they do not fill the demand, or,
+    unless `searches`, only when they have nothing.
     """
 
     limit: int
     queues: Mapping[str, int] | None
     rotation: int = 0
     known: Sequence[str] = ()
+    searches: bool = True
 
 
 @final
@@ -96,6 +98,7 @@ class TurnReceipt:
     cancel_requests: Sequence[Held] = ()
     held: Sequence[Held] | None = None
     queues: Sequence[str] = ()
+    searched: bool = False
     renewed: bool = False
     lease_alive: bool = True
     next_due: datetime | None = None
@@ -116,16 +119,17 @@ def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
     if not alive:
         return TurnReceipt(written=written, lease_alive=False, now=now)
     held = None if plan.reconcile is None else _reconcile(session, plan, now)
-    claimed, ended, queues = ([], [], ()) if plan.demand is None else _claim(session, plan, plan.demand, now)
+    found = _Found() if plan.demand is None else _claim(session, plan, plan.demand, now)
     return TurnReceipt(
         written=written,
-        claimed=claimed,
-        ended=ended,
+        claimed=found.claimed,
+        ended=found.ended,
         cancel_requests=session.cancel_requests(plan.executor) if plan.look_for_cancels else (),
         held=held,
-        queues=queues,
+        queues=found.queues,
+        searched=found.searched,
         renewed=renewing,
-        next_due=session.next_due(plan.names, queues) if plan.demand and not claimed else None,
+        next_due=session.next_due(plan.names, found.queues) if plan.demand and not found.claimed else None,
         now=now,
     )
 
@@ -214,10 +218,19 @@ def _owned(session: Session, known: TaskRecord) -> TaskRecord | None:
     return found[0] if found and (found[0].fence, found[0].token) == (known.fence, known.token) else None
 
 
-def _claim(
-    session: Session, plan: TurnPlan, demand: Demand, now: datetime
-) -> tuple[list[TaskRecord], list[Transition], Sequence[str]]:
-    """Take what is demanded; what must not run any more is ended at once. Also gives the queues that there are."""
+@final
+@frozen
+class _Found:
+    """What a turn has claimed or ended at once, the queues that it knows of, and whether it searched for others."""
+
+    claimed: Sequence[TaskRecord] = ()
+    ended: Sequence[Transition] = ()
+    queues: Sequence[str] = ()
+    searched: bool = False
+
+
+def _claim(session: Session, plan: TurnPlan, demand: Demand, now: datetime) -> _Found:
+    """Take what is demanded; what must not run any more is ended at once."""
     claimed: list[TaskRecord] = []
     ended: list[Transition] = []
     may_be_suspect = plan.may_be_suspect
@@ -241,13 +254,14 @@ def _claim(
 
     known = demand.known if demand.queues is None else tuple(demand.queues)
     claim_from(known)
-    if demand.queues is None and len(claimed) < demand.limit:
+    searched = demand.queues is None and len(claimed) < demand.limit and (demand.searches or not claimed)
+    if searched:
         found = session.queues(plan.names)
         claim_from([queue for queue in found if queue not in known])
         known = found
     if ended:
         session.write(ended)
-    return claimed, ended, known
+    return _Found(claimed, ended, known, searched)
 
 
 def _reconcile(session: Session, plan: TurnPlan, now: datetime) -> list[Held]:

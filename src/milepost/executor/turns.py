@@ -152,12 +152,15 @@ class Turns:
 
     async def _carry(self, plan: TurnPlan, parcels: list[Parcel]) -> None:
         sent_at = time.monotonic()
+        if plan.demand is not None:
+            self.appetite.ask()
         try:
             # A power cut that undoes a claim ends its run as well; only what a run has handed in must survive one.
             receipt = await self._store.transact(partial(take_turn, plan=plan), durable=bool(parcels))
         except StoreError as error:
             self.outbox.put_back(parcels)
             self._keep_reports(plan)
+            self.appetite.look_again()
             self.doubt()
             await self.back_off(error)
             self._pause_if_blocked(sent_at)
@@ -165,6 +168,7 @@ class Turns:
         except Exception:
             _log.exception("a turn failed as a whole; its items are tried one by one")
             await self._carry_one_by_one(plan, parcels)
+            self.appetite.look_again()
             return
         self.taken += 1
         self.health.answered()
