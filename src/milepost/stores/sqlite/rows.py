@@ -194,8 +194,8 @@ def lease_of(row: Row) -> Lease:
     """An executor's lease."""
     executor, host, pid, *times, slots, running, tasks, queues = row
     started_at, renewed_at, lease_until = map(_moment, times)
-    known = cast("dict[str, int]", from_json_text(tasks).value_or({}))
-    served = None if queues is None else tuple(cast("list[str]", from_json_text(queues).value_or([])))
+    known = cast("dict[str, int]", from_json_text(tasks).value_or(None) or {})
+    served = None if queues is None else tuple(cast("list[str]", from_json_text(queues).value_or(None) or []))
     return Lease(executor, host, pid, started_at, renewed_at, lease_until, slots, running, known, served)
 
 
