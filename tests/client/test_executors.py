@@ -13,7 +13,7 @@ from milepost import ExecutorConfig, ExecutorInfo, Store, Success, TaskResult, o
 from milepost.stores.protocol import Session
 from milepost.testing.conformance.kit import sample_lease
 from tests.client.threaded import AnyClient, Order, Progress
-from tests.executor.kit import PATIENCE_SECONDS, quick
+from tests.executor.kit import PATIENCE_SECONDS, quick, until_async
 
 
 @task(version=3)
@@ -95,7 +95,10 @@ async def test_changed_settings_are_told_to_the_others(client: AnyClient, store:
     async with open_executor(store, [ship], config=quick(concurrency=2)) as executor:
         (before,) = await client.executors()
         executor.reconfigure(quick(concurrency=5, queues={"bulk": 5}))
-        with trio.fail_after(PATIENCE_SECONDS):
-            while (now := (await client.executors())[0]).slots != 5:
-                await trio.lowlevel.checkpoint()
+
+        async def is_told() -> bool:
+            return (await client.executors())[0].slots == 5
+
+        await until_async(is_told)
+        (now,) = await client.executors()
         assert (now.queues, now.id, now.started_at) == (("bulk",), before.id, before.started_at)

@@ -77,14 +77,13 @@ async def _tell(stream: trio.SocketStream, ready: Ready) -> None:
 async def _obey(stream: trio.SocketStream, executor: Executor, scope: trio.CancelScope) -> None:
     with scope:
         async with trio.open_nursery() as nursery:
-            while True:
+            said = DRAIN
+            while said:
                 said = await _heard(stream)
                 if INTERRUPT in said:
                     nursery.start_soon(executor.interrupt)
                 elif DRAIN in said or not said:
                     nursery.start_soon(executor.drain)
-                if not said:
-                    return
 
 
 async def _heard(stream: trio.SocketStream) -> bytes:
