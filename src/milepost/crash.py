@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import traceback as tracebacks
 from enum import Enum
-from typing import final
+from types import MappingProxyType
+from typing import Any, Final, cast, final
 
 from attrs import frozen
 
-from milepost.payload import storable_text
+from milepost.payload import Json, JsonText, from_json_text, storable_text, to_json_text
 
 _TRACEBACK_CHARACTERS_MAX = 16_384
 _MESSAGE_CHARACTERS_MAX = 4_096
@@ -53,6 +54,36 @@ class Crash:
             type_name=_type_name(type(error)),
             traceback=storable_text(text)[-_TRACEBACK_CHARACTERS_MAX:],
         )
+
+    @classmethod
+    def from_json_text(cls, text: str) -> Crash:
+        """What `to_json_text` wrote; a damaged text is shown as the message that it is.
+
+        >>> Crash.from_json_text(Crash(CrashKind.TIMEOUT, "too slow").to_json_text())
+        Crash(kind=<CrashKind.TIMEOUT: 'timeout'>, message='too slow', type_name='', traceback='')
+        """
+        parts: Any = from_json_text(text).value_or(None)
+        if not isinstance(parts, dict):
+            return cls(CrashKind.EXCEPTION, text)
+        crash = cast("dict[str, object]", parts)
+        kind = _KINDS.get(str(crash.get("kind")))
+        if kind is None:
+            return cls(CrashKind.EXCEPTION, text)
+        message, type_name, traceback = (str(crash.get(part, "")) for part in ("message", "type_name", "traceback"))
+        return cls(kind, message, type_name, traceback)
+
+    def to_json_text(self) -> JsonText:
+        """As stores keep it."""
+        parts: dict[str, Json] = {
+            "kind": self.kind.value,
+            "message": self.message,
+            "type_name": self.type_name,
+            "traceback": self.traceback,
+        }
+        return to_json_text(parts).unwrap()
+
+
+_KINDS: Final = MappingProxyType({kind.value: kind for kind in CrashKind})
 
 
 def _message_of(error: BaseException) -> str:

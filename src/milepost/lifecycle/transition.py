@@ -63,6 +63,12 @@ class Transition:
         before, after = self.before, self.after
         return before.state is after.state is TaskState.RUNNING and before.sequence != after.sequence
 
+    @property
+    def resets_progress(self) -> bool:
+        """Whether stores write progress: else what was reported since `before` was read, and is newer, stays."""
+        before, after = self.before, self.after
+        return before.progress != after.progress or before.progress_note != after.progress_note
+
 
 Decision: TypeAlias = Transition | WrongState
 

@@ -161,9 +161,5 @@ def _plain(name: str, value: object) -> object:
 
 
 def _told(sums: StoreSum) -> str:
-    each = (f"{table.rows} {what} (sha256 {table.sha256[:12]})" for table, what in _named(sums))
-    return " and ".join(each)
-
-
-def _named(sums: StoreSum) -> tuple[tuple[TableSum, str], ...]:
-    return ((sums.tasks, "tasks"), (sums.history, "lines of history"))
+    each = ((sums.tasks, "tasks"), (sums.history, "lines of history"))
+    return " and ".join(f"{table.rows} {what} (sha256 {table.sha256[:12]})" for table, what in each)

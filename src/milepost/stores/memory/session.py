@@ -261,7 +261,7 @@ def _until(waiting: list[Waiting], now: datetime) -> Iterator[Waiting]:
 
 
 def _is_expired(lease: Lease | None, now: datetime) -> bool:
-    return lease is None or lease.lease_until < now
+    return lease is None or not lease.is_alive(now)
 
 
 def _held(record: TaskRecord) -> Held:
@@ -281,7 +281,7 @@ def _set(leases: dict[str, Lease], executor: str, lease: Lease | None) -> None:
 
 def _with_report(decided: Transition, current: TaskRecord) -> TaskRecord:
     """What a transition makes of the record, with what was reported since the decision unless that resets reports."""
-    before, after = decided.before, decided.after
-    if (before.progress, before.progress_note) != (after.progress, after.progress_note):
+    after = decided.after
+    if decided.resets_progress:
         return after
     return after.changed({"progress": current.progress, "progress_note": current.progress_note})

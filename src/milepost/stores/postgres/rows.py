@@ -11,10 +11,10 @@ from operator import attrgetter, itemgetter
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
-from milepost.crash import Crash, CrashKind
+from milepost.crash import Crash
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.states import TaskState
-from milepost.payload import Json, from_json_text, to_json_text
+from milepost.payload import from_json_text
 from milepost.stores.postgres.arrays import Literal, moments, numbers, texts
 from milepost.stores.protocol import Lease
 
@@ -25,7 +25,6 @@ _Getter: TypeAlias = Callable[[dict[str, Any]], Row]
 _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
 _KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
-_CRASH_KINDS: Final = MappingProxyType({kind.value: kind for kind in CrashKind})
 
 text_of: Final = attrgetter("_value_")
 """An enum's text. Its own `value` costs several look-ups, and every write reads a few."""
@@ -123,7 +122,7 @@ def record_of(row: Row) -> TaskRecord:
             "finished_at": row[30],
             "result_json": row[31],
             "error_json": row[32],
-            "crash": None if row[33] is None else _crash(row[33]),
+            "crash": None if row[33] is None else Crash.from_json_text(row[33]),
         }
     )
 
@@ -143,7 +142,7 @@ def fresh_values(record: TaskRecord) -> Row:
 def whole_values(record: TaskRecord) -> Row:
     """The columns of `WHOLE`."""
     state, *past, crash = _past(record.__dict__)
-    return (*fresh_values(record), state.value, *past, crash_text(crash))
+    return (*fresh_values(record), state.value, *past, None if crash is None else crash.to_json_text())
 
 
 def fresh_arrays(records: Sequence[TaskRecord]) -> list[str]:
@@ -181,28 +180,3 @@ def lease_of(row: Row) -> Lease:
     known = cast("dict[str, int]", from_json_text(tasks).value_or(None) or {})
     served = None if queues is None else tuple(queues)
     return Lease(executor, host, pid, started_at, renewed_at, lease_until, slots, running, known, served)
-
-
-def crash_text(crash: Crash | None) -> str | None:
-    """A crash as JSON."""
-    if crash is None:
-        return None
-    parts: dict[str, Json] = {
-        "kind": crash.kind.value,
-        "message": crash.message,
-        "type_name": crash.type_name,
-        "traceback": crash.traceback,
-    }
-    return to_json_text(parts).unwrap()
-
-
-def _crash(text: str) -> Crash:
-    parts: Any = from_json_text(text).value_or(None)
-    if not isinstance(parts, dict):
-        return Crash(CrashKind.EXCEPTION, text)
-    crash = cast("dict[str, object]", parts)
-    kind = _CRASH_KINDS.get(str(crash.get("kind")))
-    if kind is None:
-        return Crash(CrashKind.EXCEPTION, text)
-    message, type_name, traceback = (str(crash.get(part, "")) for part in ("message", "type_name", "traceback"))
-    return Crash(kind, message, type_name, traceback)

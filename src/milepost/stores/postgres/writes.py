@@ -15,7 +15,7 @@ from milepost.lifecycle.record import HistoryEvent, TaskRecord
 from milepost.lifecycle.states import FINAL_STATES, TaskState
 from milepost.lifecycle.transition import Transition
 from milepost.stores.postgres.arrays import Literal, moments, numbers, texts
-from milepost.stores.postgres.rows import crash_text, text_of
+from milepost.stores.postgres.rows import text_of
 
 Numbered: TypeAlias = tuple[int, Transition]
 """A transition and its place among the answers."""
@@ -100,7 +100,7 @@ def settle_arrays(wave: Sequence[Numbered]) -> list[object]:
         texts([text_of(after.state) for after in afters]),
         texts([after.result_json for after in afters]),
         texts([after.error_json for after in afters]),
-        texts([crash_text(after.crash) for after in afters]),
+        texts([None if after.crash is None else after.crash.to_json_text() for after in afters]),
         texts([None if event is None else text_of(event.kind) for event in events]),
         texts([None if event is None else event.reason for event in events]),
         afters[0].finished_at,
@@ -131,12 +131,6 @@ def history_arrays(lines: Iterable[HistoryLine]) -> list[object]:
     """What `write_history.sql` wants."""
     literals: tuple[Literal, ...] = (texts, numbers, numbers, moments, texts, texts, numbers, texts, texts)
     return [literal(column) for literal, column in zip(literals, zip(*lines, strict=True), strict=True)]
-
-
-def is_progress_reset(decided: Transition) -> bool:
-    """Only then is progress written: what was reported since `before` was read is newer than what `before` says."""
-    before, after = decided.before, decided.after
-    return before.progress != after.progress or before.progress_note != after.progress_note
 
 
 def _is_end(decided: Transition, executor: str | None, at: object) -> bool:
@@ -180,8 +174,8 @@ def _write_values(decided: Transition) -> tuple[Any, ...]:
         after.finished_at,
         after.deadline_at,
         after.cancel_requested_at,
-        crash_text(after.crash),
-        is_progress_reset(decided),
+        None if after.crash is None else after.crash.to_json_text(),
+        decided.resets_progress,
         after.progress,
         after.progress_note,
         *(_line(decided.history[0]) if decided.history else _NO_LINE),

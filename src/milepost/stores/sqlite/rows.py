@@ -11,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from milepost.clock import EPOCH, to_micros
-from milepost.crash import Crash, CrashKind
+from milepost.crash import Crash
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.transition import Transition
-from milepost.payload import Json, from_json_text, to_json_text
+from milepost.payload import from_json_text
 from milepost.stores.protocol import Lease
 from milepost.stores.sqlite.driver import Row
 
@@ -27,7 +27,6 @@ Values: TypeAlias = tuple[object, ...]
 _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
 _KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
-_CRASH_KINDS: Final = MappingProxyType({kind.value: kind for kind in CrashKind})
 
 _MOMENTS_KEPT: Final = 256  # what was enqueued or claimed together has one in common
 
@@ -75,7 +74,7 @@ def record_of(row: Row) -> TaskRecord:
             "initial_execution_metadata_json": row[31],
             "result_json": row[32],
             "error_json": row[33],
-            "crash": None if row[34] is None else _crash(row[34]),
+            "crash": None if row[34] is None else Crash.from_json_text(row[34]),
         }
     )
 
@@ -116,7 +115,7 @@ def insert_values(record: TaskRecord) -> Values:
         None if record.finished_at is None else to_micros(record.finished_at),
         None if record.deadline_at is None else to_micros(record.deadline_at),
         None if record.cancel_requested_at is None else to_micros(record.cancel_requested_at),
-        None if record.crash is None else _crash_text(record.crash),
+        None if record.crash is None else record.crash.to_json_text(),
     )
 
 
@@ -143,7 +142,7 @@ def write_values(decided: Transition) -> Values:
         None if after.finished_at is None else to_micros(after.finished_at),
         None if after.deadline_at is None else to_micros(after.deadline_at),
         None if after.cancel_requested_at is None else to_micros(after.cancel_requested_at),
-        None if after.crash is None else _crash_text(after.crash),
+        None if after.crash is None else after.crash.to_json_text(),
         before.id,
         before.fence,
         before.token,
@@ -205,25 +204,3 @@ def _moment(micros: int) -> datetime:
         return EPOCH + timedelta(0, 0, micros)  # `from_micros`, without the cost of a named argument
     except OverflowError:  # not a time that milepost wrote
         return datetime.max.replace(tzinfo=UTC) if micros > 0 else datetime.min.replace(tzinfo=UTC)
-
-
-def _crash_text(crash: Crash) -> str:
-    parts: dict[str, Json] = {
-        "kind": crash.kind.value,
-        "message": crash.message,
-        "type_name": crash.type_name,
-        "traceback": crash.traceback,
-    }
-    return to_json_text(parts).unwrap()
-
-
-def _crash(text: str) -> Crash:
-    parts: Any = from_json_text(text).value_or(None)
-    if not isinstance(parts, dict):
-        return Crash(CrashKind.EXCEPTION, text)
-    crash = cast("dict[str, object]", parts)
-    kind = _CRASH_KINDS.get(str(crash.get("kind")))
-    if kind is None:
-        return Crash(CrashKind.EXCEPTION, text)
-    message, type_name, traceback = (str(crash.get(part, "")) for part in ("message", "type_name", "traceback"))
-    return Crash(kind, message, type_name, traceback)

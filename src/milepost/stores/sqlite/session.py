@@ -184,8 +184,7 @@ class SqliteSession:
         written = self.database.each_changed(map(_statement_of, transitions))
         done = [decided for decided, was_written in zip(transitions, written, strict=True) if was_written]
         deque(self._hinting(decided.after for decided in done), maxlen=0)
-        # Only where it is reset: what was reported since `before` was read is newer than what `before` says.
-        resets = [each.after for each in done if _is_progress_reset(each)]
+        resets = [each.after for each in done if each.resets_progress]
         if resets:
             rows = [(after.progress, after.progress_note, after.id) for after in resets]
             self.database.many(_WRITE_PROGRESS, rows)
@@ -341,11 +340,6 @@ _state: Final = attrgetter("state._value_")
 def _statement_of(decided: Transition) -> tuple[str, Values]:
     # Most writes of long tasks are commits, and one that touches no indexed column takes half the time.
     return (_WRITE_COMMIT, commit_values(decided)) if decided.is_commit else (_WRITE, write_values(decided))
-
-
-def _is_progress_reset(decided: Transition) -> bool:
-    before, after = decided.before, decided.after
-    return before.progress != after.progress or before.progress_note != after.progress_note
 
 
 def _held(id: str, fence: int, token: str | None, cancel_reason: str | None) -> Held:
