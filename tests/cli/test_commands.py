@@ -61,8 +61,8 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
 
 
 def test_migrate_makes_the_schema_and_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "db", "migrate", "--store", "sqlite:///new.db") == "sqlite:///new.db: schema version 0 -> 1\n"
-    assert said(capsys, "db", "migrate", "--store", "sqlite:///new.db").endswith("schema version 1 is current\n")
+    assert said(capsys, "db", "migrate", "--store", "sqlite:///new.db") == "sqlite:///new.db: schema version 0 -> 2\n"
+    assert said(capsys, "db", "migrate", "--store", "sqlite:///new.db").endswith("schema version 2 is current\n")
     connect_store("sqlite:///new.db", migrate=False).close()
 
 
@@ -71,7 +71,7 @@ def test_migrate_migrates_though_the_environment_forbids_it_to_others(
 ) -> None:
     monkeypatch.setenv("MILEPOST_MIGRATE", "0")
     said(capsys, "db", "migrate", "--store", "sqlite:///new.db")
-    assert "version 1, current" in said(capsys, "db", "status", "--store", "sqlite:///new.db")
+    assert "version 2, current" in said(capsys, "db", "status", "--store", "sqlite:///new.db")
 
 
 def test_the_printed_script_makes_the_schema_by_hand_and_printing_changes_nothing(
@@ -82,16 +82,16 @@ def test_the_printed_script_makes_the_schema_by_hand_and_printing_changes_nothin
     connection = sqlite3.connect("new.db", isolation_level=None)
     connection.executescript(script)
     connection.close()
-    assert "version 1, current" in said(capsys, "db", "status", "--store", "sqlite:///new.db")
+    assert "version 2, current" in said(capsys, "db", "status", "--store", "sqlite:///new.db")
     assert said(capsys, "db", "migrate", "--print", "--store", "sqlite:///new.db") == ""
 
 
 def test_a_server_is_migrated_by_hand_or_by_the_command(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "version 1 is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
+    assert "version 2 is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
     assert "create table" in said(capsys, "db", "migrate", "--print", "--store", postgres_url)
-    assert "version 1 is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
-    assert "schema version 0 -> 1" in said(capsys, "db", "migrate", "--store", postgres_url)
-    assert "version 1, current" in said(capsys, "db", "status", "--store", postgres_url)
+    assert "version 2 is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
+    assert "schema version 0 -> 2" in said(capsys, "db", "migrate", "--store", postgres_url)
+    assert "version 2, current" in said(capsys, "db", "status", "--store", postgres_url)
     assert said(capsys, "executor", "list", "--store", postgres_url) == "no executors\n"
 
 
@@ -107,17 +107,17 @@ def test_status_tells_the_schema_the_tasks_and_the_executors(url: str, capsys: p
     announce(url, "ada", "bob")
     announce(url, "cid", until=-timedelta(seconds=1))
     shown = said(capsys, "db", "status", "--store", url)
-    assert "version 1, current" in shown
+    assert "version 2, current" in shown
     assert "3 pending, 1 running, 1 completed" in shown
     assert "2 alive" in shown
     parts = json.loads(said(capsys, "db", "status", "--json", "--store", url))
-    assert (parts["version"], parts["newest"], parts["executors"]) == (1, 1, 2)
+    assert (parts["version"], parts["newest"], parts["executors"]) == (2, 2, 2)
     assert (parts["tasks"]["pending"], parts["tasks"]["failed"]) == (3, 0)
 
 
 def test_status_of_a_store_without_tables_is_5_and_makes_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "db", "status", "--store", "sqlite:///new.db", code=5)
-    assert "version 1 is needed: run `milepost db migrate`" in shown
+    assert "version 2 is needed: run `milepost db migrate`" in shown
     assert not (folder / "new.db").exists()
 
 

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from milepost.clock import LAST_MOMENT, later
 from milepost.crash import Crash
-from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.payload import Json, JsonText, from_json_text
 
 TaskId = NewType("TaskId", str)
@@ -66,6 +66,10 @@ class TaskRecord:
     Counters: `failures` of this epoch (returned or raised, retried), `stalls` (claims since the last progress),
     `interruptions` (graceful stops that cut a run), `epoch` (1 + requeues), `sequence` (commits, never reset),
     `revision` (writes of the row), `fence` (claims and takeovers).
+
+    `early_proceed_at` is when a proceed that came too early lets the next suspension go on; `start_by` when a task that
+    has not started yet ends instead. `rate_key` and `concurrency_key` say whose share of its definition's limits it
+    takes, while it waits for that share `limited_by` says which one, and `slot_at` is the start that it was given.
     """
 
     id: TaskId
@@ -99,6 +103,12 @@ class TaskRecord:
     progress_note: str = ""
     deadline_seconds: float | None = None
     deadline_at: datetime | None = None
+    early_proceed_at: datetime | None = None
+    start_by: datetime | None = None
+    rate_key: str | None = None
+    concurrency_key: str | None = None
+    limited_by: LimitKind | None = None
+    slot_at: datetime | None = None
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -5,6 +5,13 @@ from __future__ import annotations
 from enum import Enum
 
 
+class LimitKind(Enum):
+    """Which limit put a task back."""
+
+    RATE = "rate"
+    CONCURRENCY = "concurrency"
+
+
 class TaskState(Enum):
     """Where a task stands. Its `value` is what is stored."""
 

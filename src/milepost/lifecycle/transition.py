@@ -16,6 +16,7 @@ from milepost.clock import later
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
+from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord, deadline_from
 from milepost.lifecycle.refusals import WrongState
 from milepost.lifecycle.retry import Retry
@@ -43,6 +44,8 @@ class Policy:
 
     retry: Retry = attrs.field(factory=Retry.default)
     stalls_max: int = STALLS_MAX
+    rate_limit: RateLimit | None = None
+    concurrency_limit: ConcurrencyLimit | None = None
 
 
 DEFAULT_POLICY = Policy()
@@ -323,6 +326,9 @@ def _final(
         "executor": None,
         "stalls": 0,
         "finished_at": now,
+        "early_proceed_at": None,
+        "limited_by": None,
+        "slot_at": None,
         **outcome,
     }
     return _to(record, state, kind, now, changes, reason)
@@ -332,7 +338,8 @@ def _release(
     record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, *, reason: str = "", **changes: Any
 ) -> Transition:
     """Give up the claim without an end; claimable at once unless `due_at` says otherwise."""
-    return _to(record, state, kind, now, {"due_at": now, **changes, "executor": None}, reason)
+    unlimited = {"due_at": now, "limited_by": None, "slot_at": None}
+    return _to(record, state, kind, now, {**unlimited, **changes, "executor": None}, reason)
 
 
 def _to(

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 from milepost.errors import TaskDefinitionError
+from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
 from milepost.lifecycle.record import Audit
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.transition import Policy
@@ -87,8 +88,12 @@ def task(
     retry: Retry | None = ...,
     timeout_seconds: float | None = ...,
     deadline_seconds: float | None = ...,
+    start_within_seconds: float | None = ...,
     queue: str = ...,
     priority: int = ...,
+    rate_limit: RateLimit | None = ...,
+    concurrency_limit: ConcurrencyLimit | None = ...,
+    payload_bytes_max: int | None = ...,
     audit: Audit | None = ...,
 ) -> BlockingDecorator: ...
 @overload
@@ -101,8 +106,12 @@ def task(
     retry: Retry | None = ...,
     timeout_seconds: float | None = ...,
     deadline_seconds: float | None = ...,
+    start_within_seconds: float | None = ...,
     queue: str = ...,
     priority: int = ...,
+    rate_limit: RateLimit | None = ...,
+    concurrency_limit: ConcurrencyLimit | None = ...,
+    payload_bytes_max: int | None = ...,
     audit: Audit | None = ...,
 ) -> CpuBoundDecorator: ...
 @overload
@@ -114,8 +123,12 @@ def task(
     retry: Retry | None = ...,
     timeout_seconds: float | None = ...,
     deadline_seconds: float | None = ...,
+    start_within_seconds: float | None = ...,
     queue: str = ...,
     priority: int = ...,
+    rate_limit: RateLimit | None = ...,
+    concurrency_limit: ConcurrencyLimit | None = ...,
+    payload_bytes_max: int | None = ...,
     audit: Audit | None = ...,
 ) -> TaskDecorator: ...
 def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
@@ -153,8 +166,12 @@ def _define(
     retry: Retry | None = None,
     timeout_seconds: float | None = None,
     deadline_seconds: float | None = None,
+    start_within_seconds: float | None = None,
     queue: str = "default",
     priority: int = 0,
+    rate_limit: RateLimit | None = None,
+    concurrency_limit: ConcurrencyLimit | None = None,
+    payload_bytes_max: int | None = None,
     blocking: bool = False,
     cpu_bound: bool = False,
     audit: Audit | None = None,
@@ -175,9 +192,11 @@ def _define(
         signature.takes_execution,
         version=version,
         upgrades=kept,
-        policy=Policy() if retry is None else Policy(retry),
+        policy=Policy(retry or Retry.default(), rate_limit=rate_limit, concurrency_limit=concurrency_limit),
         timeout_seconds=_checked_seconds(timeout_seconds, "timeout_seconds"),
         deadline_seconds=_checked_seconds(deadline_seconds, "deadline_seconds"),
+        start_within_seconds=_checked_seconds(start_within_seconds, "start_within_seconds"),
+        payload_bytes_max=_checked_bytes(payload_bytes_max),
         queue=checked_name(queue, "queue"),
         priority=checked_priority(priority),
         audit=audit,
@@ -223,3 +242,9 @@ def _checked_seconds(seconds: float | None, what: str) -> float | None:
     if seconds is not None and not (type(seconds) in (int, float) and seconds > 0 and math.isfinite(seconds)):
         raise TaskDefinitionError(f"{what} must be above 0, got {seconds!r}")
     return seconds
+
+
+def _checked_bytes(count: int | None) -> int | None:
+    if count is not None and (type(count) is not int or count < 2):
+        raise TaskDefinitionError(f"payload_bytes_max is a whole number from 2, got {count!r}")
+    return count

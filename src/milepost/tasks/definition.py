@@ -92,6 +92,8 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
     policy: Policy = field(factory=Policy)
     timeout_seconds: float | None = None
     deadline_seconds: float | None = None
+    start_within_seconds: float | None = None
+    payload_bytes_max: int | None = None
     queue: str = "default"
     priority: int = 0
     audit: Audit | None = None

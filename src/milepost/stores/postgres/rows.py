@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from milepost.crash import Crash
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
-from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.payload import from_json_text
 from milepost.stores.postgres.arrays import Literal, moments, numbers, texts
 from milepost.stores.protocol import Lease
@@ -25,6 +25,7 @@ _Getter: TypeAlias = Callable[[dict[str, Any]], Row]
 _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
 _KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
+_LIMITS: Final = MappingProxyType({limit.value: limit for limit in LimitKind})
 
 text_of: Final = attrgetter("_value_")
 """An enum's text. Its own `value` costs several look-ups, and every write reads a few."""
@@ -47,6 +48,9 @@ _FRESH: Final[Mapping[str, Literal]] = MappingProxyType(
         "metadata_json": texts,
         "execution_metadata_json": texts,
         "initial_execution_metadata_json": texts,
+        "start_by": moments,
+        "rate_key": texts,
+        "concurrency_key": texts,
     }
 )
 # What only a task with a past says for itself, and what a new one has there.
@@ -70,6 +74,9 @@ _PAST: Final[Mapping[str, tuple[Literal, object]]] = MappingProxyType(
         "finished_at": (moments, None),
         "result_json": (texts, None),
         "error_json": (texts, None),
+        "early_proceed_at": (moments, None),
+        "limited_by": (texts, None),
+        "slot_at": (moments, None),
         "crash": (texts, None),
     }
 )
@@ -104,25 +111,31 @@ def record_of(row: Row) -> TaskRecord:
             "metadata_json": row[12],
             "execution_metadata_json": row[13],
             "initial_execution_metadata_json": row[14],
-            "state": _STATES[row[15]],
-            "fence": row[16],
-            "token": row[17],
-            "executor": row[18],
-            "revision": row[19],
-            "sequence": row[20],
-            "epoch": row[21],
-            "failures": row[22],
-            "stalls": row[23],
-            "interruptions": row[24],
-            "cancel_requested_at": row[25],
-            "cancel_reason": row[26],
-            "progress": row[27],
-            "progress_note": row[28],
-            "started_at": row[29],
-            "finished_at": row[30],
-            "result_json": row[31],
-            "error_json": row[32],
-            "crash": None if row[33] is None else Crash.from_json_text(row[33]),
+            "start_by": row[15],
+            "rate_key": row[16],
+            "concurrency_key": row[17],
+            "state": _STATES[row[18]],
+            "fence": row[19],
+            "token": row[20],
+            "executor": row[21],
+            "revision": row[22],
+            "sequence": row[23],
+            "epoch": row[24],
+            "failures": row[25],
+            "stalls": row[26],
+            "interruptions": row[27],
+            "cancel_requested_at": row[28],
+            "cancel_reason": row[29],
+            "progress": row[30],
+            "progress_note": row[31],
+            "started_at": row[32],
+            "finished_at": row[33],
+            "result_json": row[34],
+            "error_json": row[35],
+            "early_proceed_at": row[36],
+            "limited_by": None if row[37] is None else _LIMITS.get(row[37]),
+            "slot_at": row[38],
+            "crash": None if row[39] is None else Crash.from_json_text(row[39]),
         }
     )
 
@@ -141,8 +154,10 @@ def fresh_values(record: TaskRecord) -> Row:
 
 def whole_values(record: TaskRecord) -> Row:
     """The columns of `WHOLE`."""
-    state, *past, crash = _past(record.__dict__)
-    return (*fresh_values(record), state.value, *past, None if crash is None else crash.to_json_text())
+    state, *past, limited_by, slot_at, crash = _past(record.__dict__)
+    limit = None if limited_by is None else limited_by.value
+    text = None if crash is None else crash.to_json_text()
+    return (*fresh_values(record), state.value, *past, limit, slot_at, text)
 
 
 def fresh_arrays(records: Sequence[TaskRecord]) -> list[str]:

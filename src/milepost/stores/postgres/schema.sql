@@ -28,6 +28,38 @@ create table milepost_lease (
   constraint milepost_lease_pkey PRIMARY KEY (executor)
 ) with (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=200);
 
+create table milepost_log (
+  task bigint not null,
+  at timestamp with time zone not null,
+  fence integer not null,
+  ordinal integer not null,
+  level integer not null,
+  logger text collate "C" not null,
+  message text collate "C" not null
+) with (autovacuum_vacuum_insert_scale_factor=0.05, autovacuum_vacuum_scale_factor=0.05);
+
+CREATE INDEX milepost_log_task ON milepost_log USING btree (task);
+
+create table milepost_queue (
+  name text collate "C" not null,
+  paused_at timestamp with time zone,
+  paused_reason text collate "C" not null,
+  weight integer not null,
+  concurrency integer,
+  capacity integer,
+  when_full text collate "C" not null,
+  spill_to text collate "C",
+  constraint milepost_queue_pkey PRIMARY KEY (name)
+);
+
+create table milepost_rate (
+  name text collate "C" not null,
+  key text collate "C" not null,
+  used_until timestamp with time zone not null,
+  next_slot timestamp with time zone not null,
+  constraint milepost_rate_pkey PRIMARY KEY (name, key)
+) with (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
+
 create table milepost_schema (
   version integer not null,
   applied_at timestamp with time zone not null default clock_timestamp(),
@@ -70,9 +102,16 @@ create table milepost_task (
   result_json json,
   error_json json,
   crash json,
+  early_proceed_at timestamp with time zone,
+  start_by timestamp with time zone,
+  rate_key text collate "C",
+  concurrency_key text collate "C",
+  limited_by text collate "C",
+  slot_at timestamp with time zone,
   constraint milepost_task_audit_known CHECK ((audit = ANY (ARRAY['transitions'::text, 'full'::text, 'errors'::text, 'none'::text]))),
   constraint milepost_task_ended CHECK (((state = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])) = (finished_at IS NOT NULL))),
   constraint milepost_task_id PRIMARY KEY (id),
+  constraint milepost_task_limited_known CHECK ((limited_by = ANY (ARRAY['rate'::text, 'concurrency'::text]))),
   constraint milepost_task_owned CHECK (((state = 'running'::text) = (executor IS NOT NULL))),
   constraint milepost_task_state_known CHECK ((state = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'suspended'::text, 'retrying'::text, 'interrupted'::text, 'failed'::text, 'cancelled'::text, 'quarantined'::text])))
 ) with (fillfactor=80, autovacuum_vacuum_scale_factor=0.005, autovacuum_vacuum_threshold=5000, autovacuum_analyze_scale_factor=0.02, autovacuum_analyze_threshold=2000, autovacuum_vacuum_insert_scale_factor=0.05, autovacuum_vacuum_cost_delay=1);
@@ -85,6 +124,10 @@ CREATE INDEX milepost_task_due ON milepost_task USING btree (queue, name, versio
 
 CREATE UNIQUE INDEX milepost_task_key ON milepost_task USING btree (name, key) WHERE ((key IS NOT NULL) AND (finished_at IS NULL));
 
+CREATE INDEX milepost_task_parked ON milepost_task USING btree (name, concurrency_key, priority, number) WHERE ((limited_by = 'concurrency'::text) AND (due_at IS NOT NULL));
+
 CREATE INDEX milepost_task_running ON milepost_task USING btree (executor, queue, name, version) WHERE (executor IS NOT NULL);
+
+CREATE INDEX milepost_task_sharing ON milepost_task USING btree (name, concurrency_key) WHERE ((concurrency_key IS NOT NULL) AND (executor IS NOT NULL));
 
 CREATE INDEX milepost_task_state ON milepost_task USING btree (state, id) WHERE ((state <> 'pending'::text) AND (state <> 'running'::text) AND (state <> 'completed'::text));

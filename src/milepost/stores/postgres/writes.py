@@ -35,6 +35,10 @@ _kept: Final[Callable[[dict[str, Any]], tuple[Any, ...]]] = itemgetter(
     "cancel_requested_at",
     "progress",
     "progress_note",
+    "early_proceed_at",
+    "start_by",
+    "limited_by",
+    "slot_at",
 )
 _changed: Final = itemgetter(
     "fence",
@@ -178,6 +182,10 @@ def _write_values(decided: Transition) -> tuple[Any, ...]:
         decided.resets_progress,
         after.progress,
         after.progress_note,
+        after.early_proceed_at,
+        after.start_by,
+        None if after.limited_by is None else text_of(after.limited_by),
+        after.slot_at,
         *(_line(decided.history[0]) if decided.history else _NO_LINE),
     )
 
@@ -207,6 +215,10 @@ _LITERALS: Final[tuple[Literal, ...]] = (
     numbers,
     numbers,
     texts,  # the progress note
+    moments,
+    moments,
+    texts,  # the limit
+    moments,
     moments,
     texts,  # the kind of the line of history
     numbers,

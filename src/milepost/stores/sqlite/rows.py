@@ -1,4 +1,4 @@
-"""Records as rows and back. The order of columns is that of `migrations/0001_tasks.sql`.
+"""Records as rows and back. The order of columns is that of `migrations`.
 
 A damaged field must not break the listing it stands in: it is shown as well as can be, never raised.
 """
@@ -16,7 +16,7 @@ from typing import Final, TypeAlias, cast
 from milepost.clock import EPOCH, to_micros
 from milepost.crash import Crash
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
-from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.transition import Transition
 from milepost.payload import from_json_text
 from milepost.stores.protocol import Lease
@@ -27,6 +27,7 @@ Values: TypeAlias = tuple[object, ...]
 _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
 _KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
+_LIMITS: Final = MappingProxyType({limit.value: limit for limit in LimitKind})
 
 _MOMENTS_KEPT: Final = 256  # what was enqueued or claimed together has one in common
 
@@ -75,6 +76,12 @@ def record_of(row: Row) -> TaskRecord:
             "result_json": row[32],
             "error_json": row[33],
             "crash": None if row[34] is None else Crash.from_json_text(row[34]),
+            "early_proceed_at": None if row[35] is None else _moment(row[35]),
+            "start_by": None if row[36] is None else _moment(row[36]),
+            "rate_key": row[37],
+            "concurrency_key": row[38],
+            "limited_by": None if row[39] is None else _LIMITS.get(row[39]),
+            "slot_at": None if row[40] is None else _moment(row[40]),
         }
     )
 
@@ -116,6 +123,12 @@ def insert_values(record: TaskRecord) -> Values:
         None if record.deadline_at is None else to_micros(record.deadline_at),
         None if record.cancel_requested_at is None else to_micros(record.cancel_requested_at),
         None if record.crash is None else record.crash.to_json_text(),
+        None if record.early_proceed_at is None else to_micros(record.early_proceed_at),
+        None if record.start_by is None else to_micros(record.start_by),
+        record.rate_key,
+        record.concurrency_key,
+        None if record.limited_by is None else _text(record.limited_by),
+        None if record.slot_at is None else to_micros(record.slot_at),
     )
 
 
@@ -143,6 +156,10 @@ def write_values(decided: Transition) -> Values:
         None if after.deadline_at is None else to_micros(after.deadline_at),
         None if after.cancel_requested_at is None else to_micros(after.cancel_requested_at),
         None if after.crash is None else after.crash.to_json_text(),
+        None if after.early_proceed_at is None else to_micros(after.early_proceed_at),
+        None if after.start_by is None else to_micros(after.start_by),
+        None if after.limited_by is None else _text(after.limited_by),
+        None if after.slot_at is None else to_micros(after.slot_at),
         before.id,
         before.fence,
         before.token,

@@ -32,6 +32,36 @@ CREATE TABLE milepost_lease (
   queues_json text
 ) strict, without rowid;
 
+CREATE TABLE milepost_log (
+  task text not null,
+  fence integer not null,
+  ordinal integer not null,
+  at integer not null,
+  level integer not null,
+  logger text not null,
+  message text not null,
+  primary key (task, fence, ordinal)
+) strict, without rowid;
+
+CREATE TABLE milepost_queue (
+  name text primary key,
+  paused_at integer,
+  paused_reason text not null,
+  weight integer not null,
+  concurrency integer,
+  capacity integer,
+  when_full text not null,
+  spill_to text
+) strict, without rowid;
+
+CREATE TABLE milepost_rate (
+  name text not null,
+  key text not null,
+  used_until integer not null,
+  next_slot integer not null,
+  primary key (name, key)
+) strict, without rowid;
+
 CREATE TABLE milepost_schema (
   version integer primary key,
   applied_at integer not null
@@ -75,10 +105,12 @@ CREATE TABLE milepost_task (
   initial_execution_metadata_json text not null,
   result_json text,
   error_json text,
-  crash text,
+  crash text, early_proceed_at integer, start_by integer, rate_key text, concurrency_key text, limited_by text check (limited_by = 'rate' or limited_by = 'concurrency'), slot_at integer,
   check ((state = 'running') = (executor is not null)),
   check ((state = 'completed' or state = 'failed' or state = 'cancelled') = (finished_at is not null))
 ) strict;
+
+CREATE INDEX milepost_rate_idle on milepost_rate (used_until);
 
 CREATE INDEX milepost_task_cancelling on milepost_task (executor)
 where executor is not null and cancel_requested_at is not null;
@@ -89,7 +121,13 @@ CREATE INDEX milepost_task_due on milepost_task (queue, name, version, priority,
 
 CREATE UNIQUE INDEX milepost_task_key on milepost_task (name, key) where key is not null and finished_at is null;
 
+CREATE INDEX milepost_task_parked on milepost_task (name, concurrency_key, priority)
+where limited_by = 'concurrency' and due_at is not null;
+
 CREATE INDEX milepost_task_running on milepost_task (executor, queue, name, version) where executor is not null;
+
+CREATE INDEX milepost_task_sharing on milepost_task (name, concurrency_key)
+where concurrency_key is not null and executor is not null;
 
 CREATE INDEX milepost_task_state on milepost_task (state, id)
 where state <> 'pending' and state <> 'running' and state <> 'completed';

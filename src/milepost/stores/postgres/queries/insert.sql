@@ -1,9 +1,10 @@
 insert into {schema}.milepost_task (
   id, name, version, queue, priority, key, correlation, audit, due_at, created_at, deadline_seconds, deadline_at,
-  metadata_json, execution_metadata_json, initial_execution_metadata_json
+  metadata_json, execution_metadata_json, initial_execution_metadata_json, start_by, rate_key, concurrency_key
 )
 select *
 from unnest(
   $1::text[], $2::text[], $3::int[], $4::text[], $5::int[], $6::text[], $7::text[], $8::text[], $9::timestamptz[],
-  $10::timestamptz[], $11::double precision[], $12::timestamptz[], $13::json[], $14::json[], $15::json[]
+  $10::timestamptz[], $11::double precision[], $12::timestamptz[], $13::json[], $14::json[], $15::json[],
+  $16::timestamptz[], $17::text[], $18::text[]
 )

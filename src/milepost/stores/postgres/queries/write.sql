@@ -10,7 +10,8 @@ with
       $16::text[], $17::json[], $18::json[], $19::json[], $20::text[], $21::timestamptz[], $22::timestamptz[],
       $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::json[], $27::boolean[],
       $28::double precision[], $29::text[],
-      $30::timestamptz[], $31::text[], $32::int[], $33::text[], $34::text[]
+      $30::timestamptz[], $31::timestamptz[], $32::text[], $33::timestamptz[],
+      $34::timestamptz[], $35::text[], $36::int[], $37::text[], $38::text[]
     ) with ordinality
     as row (
       id, old_fence, old_token, old_sequence, old_revision, old_state,
@@ -18,6 +19,7 @@ with
       cancel_reason, execution_metadata_json, result_json, error_json, state, due_at, started_at,
       finished_at, deadline_at, cancel_requested_at, crash, is_reset,
       progress, progress_note,
+      early_proceed_at, start_by, limited_by, slot_at,
       at, kind, attempt, owner, reason, ord
     )
   ),
@@ -30,6 +32,8 @@ with
       result_json = wanted.result_json, error_json = wanted.error_json, state = wanted.state, due_at = wanted.due_at,
       started_at = wanted.started_at, finished_at = wanted.finished_at, deadline_at = wanted.deadline_at,
       cancel_requested_at = wanted.cancel_requested_at, crash = wanted.crash,
+      early_proceed_at = wanted.early_proceed_at, start_by = wanted.start_by, limited_by = wanted.limited_by,
+      slot_at = wanted.slot_at,
       progress = case when wanted.is_reset then wanted.progress else task.progress end,
       progress_note = case when wanted.is_reset then wanted.progress_note else task.progress_note end
     from wanted
