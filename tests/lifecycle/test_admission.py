@@ -32,6 +32,16 @@ def test_a_task_past_its_deadline_does_not_start(seconds: int, missed: bool) -> 
     assert verdict == (events.DeadlineMissed() if missed else None)
 
 
+@pytest.mark.parametrize(("seconds", "missed"), [(-1, True), (0, False), (1, False)])
+def test_a_task_past_its_start_deadline_does_not_start(seconds: int, missed: bool) -> None:
+    verdict = admission(_claimed(start_by=NOW + seconds * SECOND), now=NOW)
+    assert verdict == (events.StartMissed() if missed else None)
+
+
+def test_a_task_that_has_started_before_may_go_on_after_its_start_deadline() -> None:
+    assert admission(_claimed(start_by=NOW - SECOND, started_at=NOW - SECOND), now=NOW) is None
+
+
 def test_a_task_may_be_claimed_without_progress_as_often_as_the_policy_says() -> None:
     assert admission(_claimed(stalls=STALLS_MAX - 1), now=NOW) is None
     assert admission(_claimed(stalls=STALLS_MAX), now=NOW) == events.Stalled()

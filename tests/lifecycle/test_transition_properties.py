@@ -90,11 +90,22 @@ def test_whatever_else_looks_like_a_commit_changes_no_more_than_one(change: Tran
 @given(changes())
 def test_what_identifies_a_task_never_changes(change: Transition) -> None:
     before, after = change.before, change.after
-    for field in ("id", "name", "version", "queue", "priority", "key", "correlation", "audit", "created_at"):
+    for field in ("id", "name", "queue", "priority", "key", "correlation", "audit", "created_at", "deadline_seconds"):
         assert getattr(after, field) == getattr(before, field)
-    assert after.metadata_json == before.metadata_json
-    assert after.initial_execution_metadata_json == before.initial_execution_metadata_json
-    assert after.deadline_seconds == before.deadline_seconds
+
+
+@given(changes())
+def test_a_request_is_rewritten_by_nothing_but_the_edit_of_a_requeue(change: Transition) -> None:
+    before, after = change.before, change.after
+    same = [
+        getattr(after, field) == getattr(before, field)
+        for field in ("version", "metadata_json", "initial_execution_metadata_json")
+    ]
+    assert change.rewrites_request is (not all(same))
+    if change.rewrites_request:
+        assert after.epoch == before.epoch + 1
+        assert after.idempotency_key != before.idempotency_key
+        assert after.initial_execution_metadata_json == after.execution_metadata_json
 
 
 @given(st.data(), st.sampled_from(sorted(FINAL_STATES, key=lambda state: state.value)), any_events(), moments())
@@ -107,11 +118,14 @@ def test_an_ended_task_changes_only_by_a_requeue(
 
 
 @given(changes())
-def test_a_change_has_one_line_of_history_if_it_is_audited(change: Transition) -> None:
+def test_a_change_has_a_line_of_history_if_it_is_audited_and_one_for_a_kept_proceed_that_it_ends(
+    change: Transition,
+) -> None:
     before, after = change.before, change.after
     assume(after is not before)
-    assert len(change.history) <= 1
-    assert (before.audit is Audit.FULL) <= (len(change.history) == 1)
+    lines = 1 + (before.early_proceed_at is not None and after.early_proceed_at is None)
+    assert len(change.history) <= lines
+    assert (before.audit is Audit.FULL) <= (len(change.history) == lines)
     assert (before.audit is Audit.NONE) <= (change.history == ())
     for line in change.history:
         assert is_audited(line.kind, before.audit)

@@ -14,7 +14,7 @@ from milepost.lifecycle.events import Event
 from milepost.lifecycle.invariants import violations
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.refusals import WrongState
-from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.transition import Transition, transition
 from milepost.payload import JsonText
 from milepost.testing.conformance.kit import HOUR, NOW, decided, sample
@@ -24,35 +24,46 @@ _NEW = JsonText('{"page":2}')
 _ERROR = JsonText('"no"')
 _CRASH = Crash(CrashKind.EXCEPTION, "broken", "ValueError")
 
-# "cancelling" runs and was asked to end; "sleeping" is suspended with a wake-up, "parked" without one; "-" is refused.
+# "cancelling" runs and was asked to end; "limited" waits for a share of a limit; "sleeping" is suspended with a
+# wake-up, "parked" without one; "-" is refused, "same" stays.
 STATES = """
-                         | running     cancelling  | waiting*  sleeping  parked    | final*  quarantined
-claimed                  | running     running     | running   running   -         | -       -
-committed                | running     running     | -         -         -         | -       -
-succeeded                | completed   completed   | -         -         -         | -       -
-suspended                | suspended   cancelled   | -         -         -         | -       -
-suspended without change | suspended   cancelled   | -         -         -         | -       -
-suspended for an hour    | suspended   cancelled   | -         -         -         | -       -
-suspended until later    | suspended   cancelled   | -         -         -         | -       -
-suspended until now      | pending     cancelled   | -         -         -         | -       -
-suspended at once        | pending     cancelled   | -         -         -         | -       -
-spinning                 | pending     cancelled   | -         -         -         | -       -
-failed                   | failed      failed      | -         -         -         | -       -
-failed, retryable        | retrying    cancelled   | -         -         -         | -       -
-failed, retry after      | retrying    cancelled   | -         -         -         | -       -
-failed, final            | failed      failed      | -         -         -         | -       -
-gave up                  | cancelled   cancelled   | -         -         -         | -       -
-crashed                  | retrying    cancelled   | -         -         -         | -       -
-crashed for good         | failed      failed      | -         -         -         | -       -
-deadline missed          | failed      failed      | -         -         -         | -       -
-interrupted              | interrupted cancelled   | -         -         -         | -       -
-undecodable              | pending     pending     | -         -         -         | -       -
-deferred                 | pending     pending     | -         -         -         | -       -
-stalled                  | quarantined quarantined | -         -         -         | -       -
-cancel requested         | running     running     | cancelled cancelled cancelled | -       cancelled
-cancel obeyed            | cancelled   cancelled   | -         -         -         | -       -
-requeued                 | -           -           | -         -         -         | pending pending
-requeued from the start  | -           -           | -         -         -         | pending pending
+                         | running     cancelling  | waiting*  limited   sleeping  parked    | final*  quarantined
+claimed                  | running     running     | running   running   running   -         | -       -
+committed                | running     running     | -         -         -         -         | -       -
+succeeded                | completed   completed   | -         -         -         -         | -       -
+suspended                | suspended   cancelled   | -         -         -         -         | -       -
+suspended without change | suspended   cancelled   | -         -         -         -         | -       -
+suspended for an hour    | suspended   cancelled   | -         -         -         -         | -       -
+suspended until later    | suspended   cancelled   | -         -         -         -         | -       -
+suspended until now      | pending     cancelled   | -         -         -         -         | -       -
+suspended at once        | pending     cancelled   | -         -         -         -         | -       -
+spinning                 | pending     cancelled   | -         -         -         -         | -       -
+failed                   | failed      failed      | -         -         -         -         | -       -
+failed, retryable        | retrying    cancelled   | -         -         -         -         | -       -
+failed, retry after      | retrying    cancelled   | -         -         -         -         | -       -
+failed, final            | failed      failed      | -         -         -         -         | -       -
+gave up                  | cancelled   cancelled   | -         -         -         -         | -       -
+crashed                  | retrying    cancelled   | -         -         -         -         | -       -
+crashed for good         | failed      failed      | -         -         -         -         | -       -
+deadline missed          | failed      failed      | -         -         -         -         | -       -
+start missed             | failed      failed      | -         -         -         -         | -       -
+interrupted              | interrupted cancelled   | -         -         -         -         | -       -
+undecodable              | pending     pending     | -         -         -         -         | -       -
+deferred                 | pending     pending     | -         -         -         -         | -       -
+limited by rate          | pending     cancelled   | -         -         -         -         | -       -
+limited by concurrency   | pending     cancelled   | -         -         -         -         | -       -
+over its limit           | failed      cancelled   | -         -         -         -         | -       -
+keyed                    | pending     cancelled   | -         -         -         -         | -       -
+let in                   | -           -           | -         pending   -         -         | -       -
+stalled                  | quarantined quarantined | -         -         -         -         | -       -
+cancel requested         | running     running     | cancelled cancelled cancelled cancelled | -       cancelled
+cancel obeyed            | cancelled   cancelled   | -         -         -         -         | -       -
+proceeded                | running     running     | same      same      pending   pending   | -       -
+proceeded for later      | running     running     | same      same      suspended suspended | -       -
+proceeded with progress  | -           -           | -         -         pending   pending   | -       -
+requeued                 | -           -           | -         -         -         -         | pending pending
+requeued from the start  | -           -           | -         -         -         -         | pending pending
+requeued with an edit    | -           -           | -         -         -         -         | pending pending
 """
 
 COUNTERS = """
@@ -74,14 +85,24 @@ gave up                  | stalls=0
 crashed                  | failures+1 stalls=0
 crashed for good         | stalls=0
 deadline missed          | stalls=0
+start missed             | stalls=0
 interrupted              | stalls-1 interruptions+1
 undecodable              |
 deferred                 | stalls-1
+limited by rate          | stalls-1
+limited by concurrency   | stalls-1
+over its limit           | stalls=0
+keyed                    | stalls-1
+let in                   |
 stalled                  |
 cancel requested         |
 cancel obeyed            | stalls=0
+proceeded                |
+proceeded for later      |
+proceeded with progress  | sequence+1
 requeued                 | epoch+1 failures=0 stalls=0 interruptions=0
 requeued from the start  | epoch+1 failures=0 stalls=0 interruptions=0 sequence+1
+requeued with an edit    | epoch+1 failures=0 stalls=0 interruptions=0 sequence+1
 """
 
 
@@ -105,14 +126,24 @@ def _events() -> dict[str, Event]:
         "crashed": events.Crashed(_CRASH),
         "crashed for good": events.Crashed(_CRASH, retryable=False),
         "deadline missed": events.DeadlineMissed(),
+        "start missed": events.StartMissed(),
         "interrupted": events.Interrupted(),
         "undecodable": events.Undecodable("no such version"),
         "deferred": events.Deferred(HOUR),
+        "limited by rate": events.Limited(LimitKind.RATE, NOW + HOUR, NOW + HOUR),
+        "limited by concurrency": events.Limited(LimitKind.CONCURRENCY, NOW + HOUR),
+        "over its limit": events.OverLimit(LimitKind.RATE, "no start within the horizon"),
+        "keyed": events.Keyed("ada", None),
+        "let in": events.LetIn(),
         "stalled": events.Stalled(),
         "cancel requested": events.CancelRequested("enough"),
         "cancel obeyed": events.CancelObeyed(),
+        "proceeded": events.Proceeded(),
+        "proceeded for later": events.Proceeded(at=NOW + HOUR),
+        "proceeded with progress": events.Proceeded(_NEW),
         "requeued": events.Requeued(),
         "requeued from the start": events.Requeued(from_start=True),
+        "requeued with an edit": events.Requeued(edited=events.Edited(_NEW, _NEW, version=2)),
     }
 
 
@@ -139,6 +170,7 @@ def _records() -> dict[str, tuple[TaskRecord, ...]]:
         "waiting*": tuple(
             attrs.evolve(base, state=state) for state in (TaskState.PENDING, TaskState.RETRYING, TaskState.INTERRUPTED)
         ),
+        "limited": (attrs.evolve(base, due_at=NOW + HOUR, limited_by=LimitKind.CONCURRENCY),),
         "sleeping": (attrs.evolve(base, state=TaskState.SUSPENDED, due_at=NOW + HOUR),),
         "parked": (attrs.evolve(base, state=TaskState.SUSPENDED, due_at=None),),
         "final*": (
@@ -171,7 +203,7 @@ def test_every_event_in_every_state_is_decided_as_the_table_says(event: str, col
             assert decision == WrongState(record.state)
         else:
             assert isinstance(decision, Transition)
-            assert decision.after.state.value == outcome
+            assert decision.after.state.value == (record.state.value if outcome == "same" else outcome)
             assert violations(decision.after) == ()
 
 
@@ -185,7 +217,9 @@ def test_the_tables_are_complete() -> None:
 
 @pytest.mark.parametrize(("event", "changes"), tuple(_changes().items()))
 def test_an_event_moves_exactly_the_counters_of_the_table(event: str, changes: list[str]) -> None:
-    (before,) = _records()["quarantined" if "requeued" in event else "running"]
+    special = {"proceeded with progress": "parked", "let in": "limited"}
+    column = special.get(event, "quarantined" if "requeued" in event else "running")
+    (before,) = _records()[column]
     expected = {
         name: getattr(before, name) for name in ("fence", "sequence", "failures", "stalls", "interruptions", "epoch")
     }
@@ -233,6 +267,26 @@ def test_a_requeue_from_the_start_is_a_commit_of_the_first_execution_metadata() 
     after = decided(record, events.Requeued(from_start=True)).after
     assert after.execution_metadata_json == record.initial_execution_metadata_json
     assert after.idempotency_key != record.idempotency_key
+
+
+def test_a_requeue_with_an_edit_starts_from_it_and_so_does_every_later_start() -> None:
+    (record,) = _records()["quarantined"]
+    edited = events.Edited(_NEW, JsonText("3"), version=2)
+    for from_start in (False, True):
+        after = decided(record, events.Requeued(from_start, edited=edited)).after
+        assert (after.metadata_json, after.version) == (_NEW, 2)
+        assert after.execution_metadata_json == after.initial_execution_metadata_json == "3"
+        assert after.idempotency_key != record.idempotency_key
+
+
+def test_history_says_who_asked_and_why() -> None:
+    (running,), (quarantined,) = _records()["running"], _records()["quarantined"]
+    for record in (running, quarantined):
+        (line,) = decided(record, events.CancelRequested("enough", by="ada")).history
+        assert (line.reason, line.by) == ("enough", "ada")
+    edited = events.Edited(_NEW, _NEW, version=2)
+    (line,) = decided(quarantined, events.Requeued(True, "try again", "ada", edited)).history
+    assert (line.reason, line.by) == ("from the start; edited; try again", "ada")
 
 
 def test_an_unreadable_row_backs_off_and_is_then_quarantined_with_its_bytes() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,13 +12,18 @@ import attrs
 import pytest
 import trio
 
+from milepost.clock import EPOCH
 from milepost.effects import Transaction
 from milepost.errors import StoreError
+from milepost.lifecycle.limits import LimitKey
+from milepost.lifecycle.queues import QueueSettings
+from milepost.lifecycle.rates import RateUse
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.transition import Transition
 from milepost.stores.filter import TaskFilter
 from milepost.stores.memory import MemoryStore
 from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, Session, TaskCopy, Watch
+from milepost.stores.tables import EndedTask, EndTable, LimitTable, LogLine, LogTable, QueueTable
 from milepost.testing import check_store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -36,11 +41,30 @@ class Passing:
     def transaction(self) -> Transaction:
         return self.inner.transaction
 
+    @property
+    def settings(self) -> QueueTable:
+        return self.inner.settings
+
+    @property
+    def limits(self) -> LimitTable:
+        return self.inner.limits
+
+    @property
+    def logs(self) -> LogTable:
+        return self.inner.logs
+
+    @property
+    def ends(self) -> EndTable:
+        return self.inner.ends
+
     def now(self) -> datetime:
         return self.inner.now()
 
     def insert(self, records: Iterable[TaskRecord]) -> None:
         self.inner.insert(records)
+
+    def insert_unbounded(self, records: Sequence[TaskRecord]) -> bool:
+        return self.inner.insert_unbounded(records)
 
     def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
         return self.inner.holders(keys)
@@ -68,6 +92,9 @@ class Passing:
 
     def count(self, wanted: TaskFilter) -> int:
         return self.inner.count(wanted)
+
+    def ids(self, wanted: TaskFilter) -> list[TaskId]:
+        return self.inner.ids(wanted)
 
     def history(self, id: TaskId) -> list[HistoryEvent]:
         return self.inner.history(id)
@@ -234,6 +261,27 @@ class UntypedContainment(Passing):
         return self.inner.search(attrs.evolve(wanted, metadata=()), limit=limit)
 
 
+class SearchesNoTexts(Passing):
+    def search(self, wanted: TaskFilter, *, limit: int) -> list[TaskRecord]:
+        return self.inner.search(attrs.evolve(wanted, texts=None), limit=limit)
+
+
+class FindsWhatHasNotEnded(Passing):
+    def search(self, wanted: TaskFilter, *, limit: int) -> list[TaskRecord]:
+        return self.inner.search(attrs.evolve(wanted, finished_from=None), limit=limit)
+
+
+class TellsOneLineOfEachChange(Passing):
+    def write(self, transitions: Sequence[Transition]) -> list[bool]:
+        return self.inner.write([attrs.evolve(each, history=each.history[:1]) for each in transitions])
+
+
+class ForgetsEarlyProceeds(Passing):
+    def write(self, transitions: Sequence[Transition]) -> list[bool]:
+        forgotten = [attrs.evolve(each, after=attrs.evolve(each.after, early_proceed_at=None)) for each in transitions]
+        return self.inner.write(forgotten)
+
+
 class CopiesWithoutHistory(Passing):
     def copy_in(self, copies: Sequence[TaskCopy]) -> None:
         self.inner.copy_in([attrs.evolve(copy, history=()) for copy in copies])
@@ -247,6 +295,128 @@ class CopiesOutBackwards(Passing):
 class ForgetsTheLoad(Passing):
     def renew(self, executor: str, *, now: datetime, lease_until: datetime, running: int) -> bool:
         return self.inner.renew(executor, now=now, lease_until=lease_until, running=0)
+
+
+class CopiesWithoutLogs(Passing):
+    def copy_in(self, copies: Sequence[TaskCopy]) -> None:
+        self.inner.copy_in([attrs.evolve(copy, logs=()) for copy in copies])
+
+
+class _LogsOfAnyRun:
+    """Lines of lost runs are taken as those of the newest."""
+
+    def __init__(self, inner: Session) -> None:
+        self._inner = inner
+        self.of = inner.logs.of
+        self.prune = inner.logs.prune
+
+    def append(self, lines: Sequence[LogLine]) -> None:
+        fences = {record.id: record.fence for record in self._inner.get([line.task for line in lines])}
+        self._inner.logs.append([attrs.evolve(line, fence=fences.get(line.task, line.fence)) for line in lines])
+
+
+class KeepsLogsOfLostRuns(Passing):
+    @property
+    def logs(self) -> LogTable:
+        return _LogsOfAnyRun(self.inner)
+
+
+class _EndsOfAnyRevision:
+    """Removes what has ended since, or goes on."""
+
+    def __init__(self, inner: Session) -> None:
+        self._inner = inner
+        self.walk = inner.ends.walk
+        self.is_only_one = inner.ends.is_only_one
+
+    def remove(self, tasks: Sequence[EndedTask]) -> list[TaskId]:
+        ids = [task.id for task in tasks]
+        self._inner.delete(ids)
+        return ids
+
+
+class RemovesWhatWasRequeued(Passing):
+    @property
+    def ends(self) -> EndTable:
+        return _EndsOfAnyRevision(self.inner)
+
+
+class ClaimsWhatIsPaused(Passing):
+    def claim(self, order: ClaimOrder, *, now: datetime) -> list[TaskRecord]:
+        said = self.inner.settings.get([order.queue])
+        self.inner.settings.put(QueueSettings(name=order.queue))
+        claimed = self.inner.claim(order, now=now)
+        for settings in said.values():
+            self.inner.settings.put(settings)
+        return claimed
+
+
+class ClaimsUncounted(Passing):
+    def claim(self, order: ClaimOrder, *, now: datetime) -> list[TaskRecord]:
+        counted = order.limit if order.due_max is None else order.due_max
+        return self.inner.claim(attrs.evolve(order, due_max=counted), now=now)
+
+
+class ForgetsCapacities(Passing):
+    def insert_unbounded(self, records: Sequence[TaskRecord]) -> bool:
+        self.inner.insert(records)
+        return True
+
+
+class _PassingLimits:
+    """A table of limits that passes every verb on."""
+
+    def __init__(self, inner: LimitTable) -> None:
+        self.inner = inner
+        self.lock = inner.lock
+        self.put_rates = inner.put_rates
+        self.forget_rates = inner.forget_rates
+        self.lines = inner.lines
+        self.sharers = inner.sharers
+
+    def rates(self, keys: Collection[LimitKey]) -> dict[LimitKey, RateUse]:
+        return self.inner.rates(keys)
+
+    def running(self, keys: Collection[LimitKey]) -> dict[LimitKey, int]:
+        return self.inner.running(keys)
+
+    def parked(self, most: Mapping[LimitKey, int], *, now: datetime) -> dict[LimitKey, list[TaskRecord]]:
+        return self.inner.parked(most, now=now)
+
+
+class _GivesSlotsTwice(_PassingLimits):
+    def rates(self, keys: Collection[LimitKey]) -> dict[LimitKey, RateUse]:
+        return {key: attrs.evolve(use, last_slot=EPOCH) for key, use in self.inner.rates(keys).items()}
+
+
+class GivesSlotsTwice(Passing):
+    @property
+    def limits(self) -> LimitTable:
+        return _GivesSlotsTwice(self.inner.limits)
+
+
+class _CountsOneAtMost(_PassingLimits):
+    def running(self, keys: Collection[LimitKey]) -> dict[LimitKey, int]:
+        return {key: min(1, running) for key, running in self.inner.running(keys).items()}
+
+
+class CountsOneAtMost(Passing):
+    @property
+    def limits(self) -> LimitTable:
+        return _CountsOneAtMost(self.inner.limits)
+
+
+class _LineByArrivalAlone(_PassingLimits):
+    def parked(self, most: Mapping[LimitKey, int], *, now: datetime) -> dict[LimitKey, list[TaskRecord]]:
+        whole = self.inner.parked(dict.fromkeys(most, 100), now=now)
+        lines = {key: sorted(line, key=lambda record: -int(record.id[-4:], 16)) for key, line in whole.items()}
+        return {key: line[: most[key]] for key, line in lines.items()}
+
+
+class LineByArrivalAlone(Passing):
+    @property
+    def limits(self) -> LimitTable:
+        return _LineByArrivalAlone(self.inner.limits)
 
 
 class RollbackLoses(PassingStore):
@@ -336,9 +506,40 @@ async def test_the_unbroken_store_passes() -> None:
         pytest.param(_with(ReportsForAnybody), "a report of another token changes nothing", id="reports for anybody"),
         pytest.param(_with(DeletesTheRunning), "a running task is not deleted", id="counts the running as deleted"),
         pytest.param(_with(UntypedContainment), "containment is typed", id="metadata ignored"),
+        pytest.param(
+            _with(SearchesNoTexts),
+            "a text is searched in every part that people know a task by",
+            id="texts ignored",
+        ),
+        pytest.param(_with(FindsWhatHasNotEnded), "a range of ends leaves out what has not ended", id="ends ignored"),
+        pytest.param(
+            _with(TellsOneLineOfEachChange), "a kept proceed is told of whatever uses it up", id="one line a change"
+        ),
+        pytest.param(
+            _with(ForgetsEarlyProceeds),
+            "a write decided before a proceed was kept changes nothing",
+            id="early proceeds forgotten",
+        ),
         pytest.param(_with(CopiesWithoutHistory), "what was copied in reads as it did", id="copies no history"),
+        pytest.param(_with(CopiesWithoutLogs), "what was logged is copied with its task", id="copies no logs"),
+        pytest.param(_with(KeepsLogsOfLostRuns), "lines of a run that lost its claim are dropped", id="lost runs log"),
+        pytest.param(
+            _with(RemovesWhatWasRequeued), "what was requeued meanwhile is not removed", id="removes live ones"
+        ),
         pytest.param(_with(CopiesOutBackwards), "copy out gives every task in order of arrival", id="copies backwards"),
         pytest.param(_with(ForgetsTheLoad), "a renewed lease says when and until and with what load", id="no load"),
+        pytest.param(_with(ClaimsWhatIsPaused), "nothing of a paused queue is claimed", id="claims what is paused"),
+        pytest.param(
+            _with(ClaimsUncounted), "a limited queue gives nothing to who has not counted", id="claims uncounted"
+        ),
+        pytest.param(
+            _with(ForgetsCapacities), "an insert for unbounded queues only is all or none", id="forgets capacities"
+        ),
+        pytest.param(_with(GivesSlotsTwice), "the last slot is that of a task that waits", id="gives slots twice"),
+        pytest.param(_with(CountsOneAtMost), "running tasks are counted by their key", id="counts one at most"),
+        pytest.param(
+            _with(LineByArrivalAlone), "the line is by priority and then by arrival", id="line by arrival alone"
+        ),
         pytest.param(RollbackLoses, "a failed transaction undoes everything", id="rollback loses"),
         pytest.param(HintsLost, "a watch hears what becomes due", id="hint lost"),
     ],

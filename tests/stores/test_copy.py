@@ -12,16 +12,22 @@ import pytest
 
 from milepost.errors import CopyDiffers, CopyRefused, StoreError
 from milepost.lifecycle import events
+from milepost.lifecycle.queues import QueueSettings, WhenFull
 from milepost.lifecycle.record import Audit
 from milepost.payload import JsonText
 from milepost.stores.copy import copy_store, sum_of
 from milepost.stores.memory import MemoryStore
 from milepost.stores.open import connect_store
 from milepost.stores.protocol import ClaimOrder, Lease, Session, Store, TaskCopy
+from milepost.stores.tables import LogLine
 from milepost.testing.conformance.kit import HOUR, NOW, SECOND, decided, read_dump, sample, sample_lease, samples
 from tests.stores.test_conformance_catches import Passing, PassingStore
 
 KINDS = ("memory", "apsw", "sqlite3", "postgres")
+SETTINGS = [
+    QueueSettings(name="bulk", paused_at=NOW, paused_reason="it's late", weight=3, concurrency=2),
+    QueueSettings(name="mail", capacity=5, when_full=WhenFull.SPILL, spill_to="bulk"),
+]
 
 
 @pytest.fixture
@@ -42,15 +48,18 @@ def opened(kind: str, folder: Path, name: str, server: str = "") -> Generator[St
 
 
 def furnish(store: Store) -> None:
-    """Three tasks that wait, one that runs and one that has ended, out of order, with payloads easily spoiled."""
+    """Tasks of five kinds, out of order, with payloads easily spoiled, and what was said of two queues."""
     spoilable = JsonText('{"x":[1.0,-0.0,1e16,12345678901234567890],"b":"\\ud83d","a":"\\u0000"}')
 
     def fill(session: Session) -> None:
         session.insert(samples(3, 1, audit=Audit.FULL))
         session.insert([sample(2, metadata_json=spoilable, key="k", due_at=NOW + HOUR, deadline_seconds=5)])
         ended, _ = session.claim(ClaimOrder("ada", "default", {"send": 1}, 2), now=NOW)
+        session.logs.append([LogLine(ended.id, ended.fence, 0, NOW, 20, "milepost.task", "it's é\n")])
         session.write([decided(ended, events.Succeeded(spoilable), now=NOW + SECOND)])
         session.insert(samples(7, 5, name="other"))
+        for each in SETTINGS:
+            session.settings.put(each)
 
     store.transact_blocking(fill)
 
@@ -68,8 +77,9 @@ def test_a_copy_holds_what_the_source_holds(tmp_path: Path, source_kind: str, ta
         assert (after.records, after.history) == (before.records, before.history)
         order = [store.read_blocking(lambda session: session.copy_out(0, limit=100)) for store in (source, target)]
         assert [copy.record.id for copy in order[1]] == [copy.record.id for copy in order[0]]
+        assert target.read_blocking(lambda session: session.settings.all()) == SETTINGS
         assert sums == source.read_blocking(sum_of) == target.read_blocking(sum_of)
-        assert (sums.tasks.rows, sums.history.rows) == (5, 3)
+        assert (sums.tasks.rows, sums.history.rows, sums.logs.rows) == (5, 3, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,6 +133,16 @@ def test_a_store_with_tasks_is_no_target(tmp_path: Path, kind: str, server: str)
         assert target.read_blocking(sum_of).tasks.rows == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_with_settings_of_queues_is_no_target(tmp_path: Path, kind: str, server: str) -> None:
+    with opened("memory", tmp_path, "source") as source, opened(kind, tmp_path, "target", server) as target:
+        furnish(source)
+        target.transact_blocking(lambda session: session.settings.put(SETTINGS[0]))
+        with pytest.raises(CopyRefused, match="has settings of queues already; copy into an empty store"):
+            copy_store(source, target)
+        assert target.read_blocking(lambda session: session.settings.all()) == SETTINGS[:1]
+
+
 def test_a_store_is_not_copied_into_itself() -> None:
     store = MemoryStore()
     with pytest.raises(CopyRefused, match="into itself"):
@@ -149,6 +169,11 @@ class LosesHistory(Spoils):
         yield from (attrs.evolve(copy, history=copy.history[1:]) for copy in copies)
 
 
+class LosesLogs(Spoils):
+    def spoil(self, copies: Sequence[TaskCopy]) -> Iterator[TaskCopy]:
+        yield from (attrs.evolve(copy, logs=()) for copy in copies)
+
+
 class ChangesANumber(Spoils):
     def spoil(self, copies: Sequence[TaskCopy]) -> Iterator[TaskCopy]:
         for copy in copies:
@@ -160,7 +185,7 @@ class ChangesTheOrder(Spoils):
         yield from reversed(copies)
 
 
-@pytest.mark.parametrize("spoiling", [LosesATask, LosesHistory, ChangesANumber, ChangesTheOrder])
+@pytest.mark.parametrize("spoiling", [LosesATask, LosesHistory, LosesLogs, ChangesANumber, ChangesTheOrder])
 def test_a_target_that_gives_back_something_else_keeps_nothing(spoiling: type[Spoils]) -> None:
     source, target = MemoryStore(), PassingStore(spoiling)
     furnish(source)

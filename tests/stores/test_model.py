@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from milepost.errors import StoreError
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.invariants import violations
+from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.transition import Transition, transition
@@ -91,13 +92,26 @@ class TwoStores(RuleBasedStateMachine):
         queue=strategies.queues(),
         known=EVERY_NAME | strategies.known_names(),
         limit=st.integers(0, 5),
+        due_max=st.none() | st.integers(0, 5),
     )
-    def claim(self, executor: str, queue: str, known: dict[str, int], limit: int) -> None:
-        order = ClaimOrder(executor, queue, known, limit)
+    def claim(self, executor: str, queue: str, known: dict[str, int], limit: int, due_max: int | None) -> None:
+        order = ClaimOrder(executor, queue, known, limit, due_max)
         claimed, _ = self.both(lambda session, _: session.claim(order, now=self.now))
         self.remember(limit)
         self.seen["claim"] += sum(record.fence == 1 for record in claimed or ())
         self.seen["reclaim"] += sum(record.fence > 1 for record in claimed or ())
+
+    @rule(queue=strategies.queues(), paused=st.integers(0, 5), bound=st.sampled_from([None, None, 1, 3]))
+    def say_something_of_a_queue(self, queue: str, paused: int, bound: int | None) -> None:
+        paused_at = None if paused else self.now
+        said = QueueSettings(name=queue, paused_at=paused_at, concurrency=bound, capacity=bound)
+        self.both(lambda session, _: session.settings.put(said))
+
+    @rule(tasks=st.lists(strategies.new_tasks(), min_size=1, max_size=2))
+    def insert_unless_bounded(self, tasks: list[TaskRecord]) -> None:
+        self.inserted += len(tasks)
+        records = [attrs.evolve(task, id=task_id((self.inserted - n) * 7919 % 100_003)) for n, task in enumerate(tasks)]
+        self.both(lambda session, _: session.insert_unbounded(records))
 
     @rule(pick=PICKS, events=st.lists(strategies.run_events(), min_size=1, max_size=3), undone=st.integers(0, 4))
     def write_on_a_running_task(self, pick: int, events: list[Event], undone: int) -> None:
@@ -172,6 +186,12 @@ class TwoStores(RuleBasedStateMachine):
                 [session.held(executor) for executor in ("ada", "bob", "cid")],
                 [session.cancel_requests(executor) for executor in ("ada", "bob", "cid")],
                 session.holders(keys),
+                session.settings.all(),
+                session.settings.loads(now=self.now),
+                [
+                    (session.settings.waiting(queue, most=4), session.settings.running(queue))
+                    for queue in ("slow", "default")
+                ],
                 [(copy.record, copy.history) for copy in session.copy_out(0, limit=1_000)],
             ]
 

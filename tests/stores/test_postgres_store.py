@@ -304,10 +304,10 @@ async def test_a_savepoint_of_the_users_is_a_savepoint(store: Store) -> None:
 async def test_a_connection_is_set_up_and_the_url_can_say_otherwise(store: Store, database_url: str) -> None:
     names = ("application_name", "TimeZone", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
     show = sql("select " + ", ".join(f"current_setting('{name}')" for name in names))
-    assert await store.transact(show) == [("milepost", "UTC", "1min", "10s", "1min")]
+    assert await store.transact(show) == [("milepost", "UTC", "1min", "10s", "20s")]
     other = "application_name=mine&options=-c%20statement_timeout%3D5s%20--lock-timeout%3D6s"
     async with open_store(f"{database_url}{_sep(database_url)}{other}") as second:
-        assert await second.transact(show) == [("mine", "UTC", "5s", "6s", "1min")]
+        assert await second.transact(show) == [("mine", "UTC", "5s", "6s", "20s")]
 
 
 async def test_there_are_no_more_connections_than_allowed_and_none_after_the_end(database_url: str) -> None:

@@ -27,6 +27,7 @@ from milepost.stores.open import connect_store, open_store
 from milepost.stores.protocol import ANY_HINT, ClaimOrder, Hint, Lease, Report, Session, Store, Watch
 from milepost.stores.sqlite.driver import Connection, Driver, Place
 from milepost.stores.sqlite.libraries import driver_of
+from milepost.stores.sqlite.lookout import Lookout
 from milepost.stores.sqlite.opening import Opening
 from milepost.stores.sqlite.ticker import Bulletin, Ticker
 from milepost.stores.sqlite.writer import Writer
@@ -330,6 +331,41 @@ async def test_a_session_over_the_callers_connection_is_all_or_nothing_with_thei
         connection.execute("commit")
         assert await stored(store) == [2]
         connection.close()
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 25])
+async def test_tasks_inserted_together_arrive_in_their_order_however_many_they_are(url: str, count: int) -> None:
+    arriving = range(count, 0, -1)
+    async with open_store(url) as store:
+        await store.transact(lambda session: session.insert(samples(*arriving)))
+        copies = await store.read(lambda session: session.copy_out(0, limit=100))
+    assert [copy.record for copy in copies] == samples(*arriving)
+
+
+async def test_a_lookout_opens_the_file_anew_after_a_fault(url: str, tmp_path: Path) -> None:
+    async with open_store(url) as store:
+        await store.transact(lambda session: session.insert(samples(1)))
+        driver = driver_of(url.partition("driver=")[2])
+        opening = Opening(Place(str(tmp_path / "tasks.db"), driver.library), driver, 1.0)
+        opened: list[Connection] = []
+
+        def connect() -> Connection:
+            opened.append(opening.watcher())
+            return opened[-1]
+
+        lookout = Lookout(Bulletin(), connect)
+        seen = lookout.foreign_commits()
+        opened[0].close()
+        with pytest.raises(StoreError):
+            lookout.foreign_commits()
+        assert lookout.foreign_commits() == seen
+        await store.transact(lambda session: session.insert(samples(2)))
+        assert lookout.known == seen
+        assert lookout.foreign_commits() == seen + 1
+        lookout.close()
+        with pytest.raises(StoreClosed):
+            lookout.foreign_commits()
+        assert len(opened) == 2
 
 
 async def test_a_commit_of_the_callers_own_is_hinted_at(url: str, tmp_path: Path) -> None:

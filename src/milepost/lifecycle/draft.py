@@ -23,8 +23,10 @@ class OnConflict(Enum):
 class Draft(NamedTuple):
     """A task to be: what it has in common with all of its name, what is its own, and what its enqueueing must know.
 
-    `start` is when it may run first: an instant, a delay from its enqueueing, or None for at once. A tuple, because
-    these wait in great numbers until they are inserted.
+    `start` is when it may run first: an instant, a delay from its enqueueing, or None for at once; it must start within
+    `start_within_seconds` from then on. `replays` says that its id was given to it, so that it may be there already.
+    `limit_keys` are its keys of rate and concurrency. A tuple, because these wait in great numbers until they are
+    inserted.
     """
 
     blank: TaskRecord
@@ -38,6 +40,9 @@ class Draft(NamedTuple):
     correlation: str | None = None
     on_conflict: OnConflict = OnConflict.KEEP
     start: datetime | timedelta | None = None
+    start_within_seconds: float | None = None
+    replays: bool = False
+    limit_keys: tuple[str | None, str | None] = (None, None)
 
     @property
     def name(self) -> str:
@@ -53,19 +58,19 @@ class Draft(NamedTuple):
                 due_at = later(now, self.start)
             case moment:
                 due_at = max(moment, now)
-        return self.blank.changed(
-            {
-                "id": self.id,
-                "queue": self.queue,
-                "priority": self.priority,
-                "key": self.key,
-                "correlation": self.correlation,
-                "audit": self.audit,
-                "due_at": due_at,
-                "metadata_json": self.metadata_json,
-                "execution_metadata_json": self.execution_metadata_json,
-                "initial_execution_metadata_json": self.execution_metadata_json,
-                "deadline_at": deadline_from(now, self.blank.deadline_seconds),
-                "created_at": now,
-            }
-        )
+        fields = self.blank.__dict__.copy()  # as in `TaskRecord.changed`, without a second dict for so many changes
+        fields["id"] = self.id
+        fields["queue"] = self.queue
+        fields["priority"] = self.priority
+        fields["key"] = self.key
+        fields["correlation"] = self.correlation
+        fields["audit"] = self.audit
+        fields["due_at"] = due_at
+        fields["metadata_json"] = self.metadata_json
+        fields["execution_metadata_json"] = self.execution_metadata_json
+        fields["initial_execution_metadata_json"] = self.execution_metadata_json
+        fields["deadline_at"] = deadline_from(now, self.blank.deadline_seconds)
+        fields["start_by"] = deadline_from(due_at, self.start_within_seconds)
+        fields["rate_key"], fields["concurrency_key"] = self.limit_keys
+        fields["created_at"] = now
+        return TaskRecord.restored(fields)

@@ -1,6 +1,7 @@
 """What can happen to a task: the closed union that `transition` decides on.
 
-Payloads are already encoded, times already resolved to instants or delays; no user type reaches this floor.
+Payloads are already encoded, times already resolved to instants or delays; no user type reaches this floor. The `repr`
+of an event is without payloads, for it may be told in an error.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TypeAlias, final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from milepost.crash import Crash
+from milepost.lifecycle.states import LimitKind
 from milepost.payload import JsonText
 
 
@@ -25,10 +27,24 @@ class Claimed:
 
 @final
 @frozen
+class Moved:
+    """A request as a newer version of its task has upgraded it, to be stored with the first that this one writes.
+
+    A row has one version for all of it: else the next reader would upgrade once more what is new already.
+    """
+
+    version: int
+    metadata: JsonText = field(repr=False)
+    initial_execution_metadata: JsonText = field(repr=False)
+
+
+@final
+@frozen
 class Committed:
     """The run made progress and goes on."""
 
-    execution_metadata: JsonText
+    execution_metadata: JsonText = field(repr=False)
+    moved: Moved | None = None
 
 
 @final
@@ -36,7 +52,7 @@ class Committed:
 class Succeeded:
     """The task answered Success."""
 
-    result: JsonText
+    result: JsonText = field(repr=False)
 
 
 @final
@@ -44,28 +60,34 @@ class Succeeded:
 class Suspended:
     """The task answered Suspended: with the next execution metadata or None, and until when (None: until proceeded)."""
 
-    execution_metadata: JsonText | None
+    execution_metadata: JsonText | None = field(repr=False)
     until: datetime | timedelta | None = None
     at_once: bool = False
+    moved: Moved | None = None
 
 
 @final
 @frozen
 class Failed:
-    """The task answered Failure. `final` and `retry_after` are the answer's own wish, `retryable` is the policy's."""
+    """The task answered Failure. `final` and `retry_after` are the answer's own wish, `retryable` is the policy's.
 
-    error: JsonText
+    `shown` is what people may see of the error, unless that is all of it.
+    """
+
+    error: JsonText = field(repr=False)
     retryable: bool = False
     final: bool = False
     retry_after: timedelta | None = None
+    shown: JsonText | None = field(default=None, repr=False)
 
 
 @final
 @frozen
 class GaveUp:
-    """The task answered Cancellation."""
+    """The task answered Cancellation; `shown` as of `Failed`."""
 
-    error: JsonText
+    error: JsonText = field(repr=False)
+    shown: JsonText | None = field(default=None, repr=False)
 
 
 @final
@@ -81,6 +103,12 @@ class Crashed:
 @frozen
 class DeadlineMissed:
     """The whole task took longer than its `deadline_seconds`."""
+
+
+@final
+@frozen
+class StartMissed:
+    """The task was claimed for the first time after it should have started (`start_by`)."""
 
 
 @final
@@ -107,6 +135,43 @@ class Deferred:
 
 @final
 @frozen
+class Limited:
+    """A limit of its definition makes the task wait `until` then; `slot_at` is the start that it was given, if it was.
+
+    A task that waits for a share is let in before.
+    """
+
+    kind: LimitKind
+    until: datetime
+    slot_at: datetime | None = None
+
+
+@final
+@frozen
+class OverLimit:
+    """A limit of its definition is used up, and the task does not wait."""
+
+    kind: LimitKind
+    reason: str
+
+
+@final
+@frozen
+class Keyed:
+    """The task is older than a limit of its definition: these are the keys that it is counted by from now on."""
+
+    rate_key: str | None
+    concurrency_key: str | None
+
+
+@final
+@frozen
+class LetIn:
+    """The task waited for a share of a concurrency limit, and one has become free."""
+
+
+@final
+@frozen
 class Stalled:
     """The task was claimed too often without making progress: it seems to kill its process."""
 
@@ -114,9 +179,10 @@ class Stalled:
 @final
 @frozen
 class CancelRequested:
-    """Somebody outside asked for the end of the task."""
+    """Somebody outside asked for the end of the task; `by` is who."""
 
     reason: str
+    by: str = ""
 
 
 @final
@@ -127,10 +193,38 @@ class CancelObeyed:
 
 @final
 @frozen
+class Edited:
+    """What an operator made of a request: metadata and execution metadata, the version that they are of, and the keys
+    by which the task is counted under the limits of its definition."""
+
+    metadata: JsonText = field(repr=False)
+    execution_metadata: JsonText = field(repr=False)
+    version: int
+    rate_key: str | None = None
+    concurrency_key: str | None = None
+
+
+@final
+@frozen
 class Requeued:
-    """An operator opens a new epoch: from the last commit, or from the start."""
+    """An operator opens a new epoch: from the last commit, or from the start, perhaps of an edited request."""
 
     from_start: bool = False
+    reason: str = ""
+    by: str = ""
+    edited: Edited | None = None
+
+
+@final
+@frozen
+class Proceeded:
+    """Somebody outside lets the task go on, now or from `at` on, if need be with other execution metadata."""
+
+    execution_metadata: JsonText | None = field(default=None, repr=False)
+    at: datetime | None = None
+    reason: str = ""
+    by: str = ""
+    moved: Moved | None = None
 
 
 Event: TypeAlias = (
@@ -142,11 +236,17 @@ Event: TypeAlias = (
     | GaveUp
     | Crashed
     | DeadlineMissed
+    | StartMissed
     | Interrupted
     | Undecodable
     | Deferred
+    | Limited
+    | OverLimit
+    | Keyed
+    | LetIn
     | Stalled
     | CancelRequested
     | CancelObeyed
     | Requeued
+    | Proceeded
 )

@@ -32,6 +32,8 @@ def _violations(record: TaskRecord) -> Iterator[str]:
         yield f"a {state.value} task has result {record.result_json!r}"
     if state in (TaskState.FAILED, TaskState.CANCELLED) and (record.error_json is None) is (record.crash is None):
         yield f"a {state.value} task has both a typed error and a crash, or neither"
+    if record.early_proceed_at is not None and (state.is_final or state is TaskState.SUSPENDED):
+        yield f"a {state.value} task keeps a proceed, which its suspension or its end should have used up"
     if state is TaskState.QUARANTINED and record.crash is None:
         yield "a quarantined task does not say why"
     if min(record.fence, record.sequence, record.revision, record.failures, record.stalls, record.epoch - 1) < 0:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NewType, cast, final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from milepost.clock import LAST_MOMENT, later
 from milepost.crash import Crash
@@ -37,18 +37,25 @@ class HistoryKind(Enum):
     RETRY_SCHEDULED = "retry scheduled"
     INTERRUPTED = "interrupted"
     RELEASED = "released"
+    LIMITED = "limited"
     CANCEL_REQUESTED = "cancel requested"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
     QUARANTINED = "quarantined"
     REQUEUED = "requeued"
+    PROCEEDED = "proceeded"
+    PROCEED_KEPT = "proceed kept"
+    PROCEED_DROPPED = "proceed dropped"
 
 
 @final
 @frozen
 class HistoryEvent:
-    """One recorded change: what, when, into which state, by which executor, in which attempt, and why."""
+    """One recorded change: what, when, into which state, by which executor, in which attempt, and why.
+
+    `by` is who asked for it, as they called themselves; empty where nobody did, or did not say.
+    """
 
     at: datetime
     kind: HistoryKind
@@ -56,6 +63,7 @@ class HistoryEvent:
     attempt: int
     executor: str | None = None
     reason: str = ""
+    by: str = ""
 
 
 @final
@@ -70,6 +78,8 @@ class TaskRecord:
     `early_proceed_at` is when a proceed that came too early lets the next suspension go on; `start_by` when a task that
     has not started yet ends instead. `rate_key` and `concurrency_key` say whose share of its definition's limits it
     takes, while it waits for that share `limited_by` says which one, and `slot_at` is the start that it was given.
+
+    The `repr`, which ends up in logs, is without payloads.
     """
 
     id: TaskId
@@ -82,11 +92,11 @@ class TaskRecord:
     audit: Audit = Audit.TRANSITIONS
     state: TaskState = TaskState.PENDING
     due_at: datetime | None = None
-    metadata_json: JsonText = _NOTHING
-    execution_metadata_json: JsonText = _NOTHING
-    initial_execution_metadata_json: JsonText = _NOTHING
-    result_json: JsonText | None = None
-    error_json: JsonText | None = None
+    metadata_json: JsonText = field(default=_NOTHING, repr=False)
+    execution_metadata_json: JsonText = field(default=_NOTHING, repr=False)
+    initial_execution_metadata_json: JsonText = field(default=_NOTHING, repr=False)
+    result_json: JsonText | None = field(default=None, repr=False)
+    error_json: JsonText | None = field(default=None, repr=False)
     crash: Crash | None = None
     fence: int = 0
     token: str | None = None

@@ -15,12 +15,34 @@ from milepost.payload import PayloadRefused
 @final
 @frozen
 class TaskNotFound:
-    """There is no task with this id."""
+    """There is no task with this id; or, with None for the id, no live task that matches the query."""
 
-    id: TaskId
+    id: TaskId | None = None
 
     def __str__(self) -> str:
-        return f"there is no task {self.id}"
+        return "no live task matches the query" if self.id is None else f"there is no task {self.id}"
+
+
+@final
+@frozen
+class SeveralTasksFound:
+    """The query matches more than one live task: `ids` are up to ten of them, the oldest first."""
+
+    ids: tuple[TaskId, ...]
+
+    def __str__(self) -> str:
+        return f"the query matches several live tasks, where it must match one: {', '.join(self.ids)}"
+
+
+@final
+@frozen
+class ModificationFailed:
+    """`modify` or `edit` raised, or made a value that cannot be stored; nothing was written."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the modification failed: {self.reason}"
 
 
 @final
@@ -49,6 +71,30 @@ class KeyTaken:
 
 @final
 @frozen
+class IdTaken:
+    """Another request, of another name or with other metadata, was enqueued under this id."""
+
+    id: TaskId
+    name: str
+
+    def __str__(self) -> str:
+        return f"the id {self.id} belongs to another request, for {self.name!r}"
+
+
+@final
+@frozen
+class QueueFull:
+    """The queue has no room: so many tasks wait in it, and that is its capacity."""
+
+    queue: str
+    capacity: int
+
+    def __str__(self) -> str:
+        return f"the queue {self.queue!r} is full: its capacity is {self.capacity}"
+
+
+@final
+@frozen
 class CancelAccepted:
     """The cancel is durable: `state` is CANCELLED when it took effect at once, RUNNING when the owner was asked."""
 
@@ -56,10 +102,11 @@ class CancelAccepted:
     state: TaskState
 
 
-EnqueueRefusal: TypeAlias = KeyTaken | PayloadRefused
+EnqueueRefusal: TypeAlias = KeyTaken | IdTaken | QueueFull | PayloadRefused
 CancelRefused: TypeAlias = TaskNotFound | WrongState
-RequeueRefused: TypeAlias = TaskNotFound | WrongState | KeyTaken
+RequeueRefused: TypeAlias = TaskNotFound | WrongState | KeyTaken | ModificationFailed
 DeleteRefused: TypeAlias = TaskNotFound | WrongState
+ProceedRefused: TypeAlias = TaskNotFound | SeveralTasksFound | WrongState | ModificationFailed
 
 
 class EnqueueRefused(MilepostError):

@@ -15,10 +15,18 @@ from attrs import frozen
 from milepost.clock import later
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Decision as Decision
+from milepost.lifecycle.change import Transition as Transition
+from milepost.lifecycle.change import also, change_to, committed, end, release, unstarted
+from milepost.lifecycle.change import enqueued_history as enqueued_history
+from milepost.lifecycle.change import is_audited as is_audited
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
-from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord, deadline_from
+from milepost.lifecycle.parking import give_keys, let_in, put_back, turn_away
+from milepost.lifecycle.proceeding import proceed
+from milepost.lifecycle.record import HistoryKind, TaskRecord
 from milepost.lifecycle.refusals import WrongState
+from milepost.lifecycle.requeueing import requeue
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.states import FINAL_STATES, TaskState
 
@@ -32,9 +40,6 @@ one, so that a killer does not take its neighbours into quarantine with it."""
 _SUSPECT_DELAY = timedelta(milliseconds=500)
 _UNDECODABLE_DELAY = timedelta(seconds=10)
 _UNDECODABLE_DOUBLINGS_MAX = 13  # about a day; a policy may allow more stalls than a timedelta has room for
-_ERROR_KINDS = frozenset(
-    {HistoryKind.RETRY_SCHEDULED, HistoryKind.FAILED, HistoryKind.QUARANTINED, HistoryKind.RELEASED}
-)
 
 
 @final
@@ -46,34 +51,13 @@ class Policy:
     stalls_max: int = STALLS_MAX
     rate_limit: RateLimit | None = None
     concurrency_limit: ConcurrencyLimit | None = None
+    has_limits: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "has_limits", self.rate_limit is not None or self.concurrency_limit is not None)
 
 
 DEFAULT_POLICY = Policy()
-
-
-@final
-@frozen
-class Transition:
-    """A decided change: write `after` if the row is still as `before`, and append `history`."""
-
-    before: TaskRecord
-    after: TaskRecord
-    history: tuple[HistoryEvent, ...]
-
-    @property
-    def is_commit(self) -> bool:
-        """Whether a run commits and goes on: execution metadata, sequence, stalls and revision are all that changes."""
-        before, after = self.before, self.after
-        return before.state is after.state is TaskState.RUNNING and before.sequence != after.sequence
-
-    @property
-    def resets_progress(self) -> bool:
-        """Whether stores write progress: else what was reported since `before` was read, and is newer, stays."""
-        before, after = self.before, self.after
-        return before.progress != after.progress or before.progress_note != after.progress_note
-
-
-Decision: TypeAlias = Transition | WrongState
 
 
 def transition(record: TaskRecord, event: Event, *, now: datetime, policy: Policy = DEFAULT_POLICY) -> Decision:
@@ -84,7 +68,11 @@ def transition(record: TaskRecord, event: Event, *, now: datetime, policy: Polic
         case events.CancelRequested():
             return _request_cancel(record, event, now)
         case events.Requeued():
-            return _requeue(record, event, now)
+            return requeue(record, event, now)
+        case events.Proceeded():
+            return proceed(record, event, now)
+        case events.LetIn():
+            return let_in(record, now)
         case _:
             if record.state is not TaskState.RUNNING:
                 return WrongState(record.state)
@@ -96,10 +84,14 @@ def admission(
 ) -> Event | None:
     """What ends a freshly claimed task before it runs, or None: run it.
 
-    A cancel, a missed deadline, too many stalls; or, unless it `may_be_suspect`, that it is one (`is_suspect`).
+    A cancel, a missed start, a missed deadline, too many stalls; or, unless it `may_be_suspect`, that it is one
+    (`is_suspect`).
     """
     if record.cancel_requested_at is not None:
         return events.CancelObeyed()
+    # The claim has written the start, unless there was one before.
+    if record.start_by is not None and record.started_at is not None and record.started_at > record.start_by:
+        return events.StartMissed()
     if record.deadline_at is not None and record.deadline_at <= now:
         return events.DeadlineMissed()
     if record.stalls > policy.stalls_max:
@@ -127,7 +119,7 @@ def _claim(record: TaskRecord, event: events.Claimed, now: datetime) -> Decision
         "stalls": record.stalls + 1,
         "started_at": record.started_at or now,
     }
-    return _to(record, TaskState.RUNNING, kind, now, changes)
+    return change_to(record, TaskState.RUNNING, kind, now, changes)
 
 
 def _request_cancel(record: TaskRecord, event: events.CancelRequested, now: datetime) -> Decision:
@@ -137,38 +129,13 @@ def _request_cancel(record: TaskRecord, event: events.CancelRequested, now: date
         if record.cancel_requested_at is not None:
             return Transition(record, record, ())  # the first request stands; asking again is no change
         request: dict[str, Any] = {"cancel_requested_at": now, "cancel_reason": event.reason}
-        return _to(record, TaskState.RUNNING, HistoryKind.CANCEL_REQUESTED, now, request, event.reason)
-    return _cancelled(record, event.reason, now, fence=record.fence + 1)
+        return change_to(record, TaskState.RUNNING, HistoryKind.CANCEL_REQUESTED, now, request, event.reason, event.by)
+    return _cancelled(record, event.reason, now, by=event.by, fence=record.fence + 1)
 
 
-def _requeue(record: TaskRecord, event: events.Requeued, now: datetime) -> Decision:
-    if record.state not in FINAL_STATES and record.state is not TaskState.QUARANTINED:
-        return WrongState(record.state)
-    fresh: dict[str, Any] = {
-        "due_at": now,
-        "epoch": record.epoch + 1,
-        "failures": 0,
-        "stalls": 0,
-        "interruptions": 0,
-        "result_json": None,
-        "error_json": None,
-        "crash": None,
-        "cancel_requested_at": None,
-        "cancel_reason": None,
-        "progress": None,
-        "progress_note": "",
-        "started_at": None,
-        "finished_at": None,
-        "deadline_at": deadline_from(now, record.deadline_seconds),
-    }
-    if event.from_start:
-        # A commit of the first execution metadata, so that the idempotency key is a new one too.
-        fresh["execution_metadata_json"] = record.initial_execution_metadata_json
-        fresh["sequence"] = record.sequence + 1
-    reason = "from the start" if event.from_start else ""
-    return _to(record, TaskState.PENDING, HistoryKind.REQUEUED, now, fresh, reason)
-
-
+_UnusedEvent: TypeAlias = (
+    events.Undecodable | events.Deferred | events.Stalled | events.Limited | events.OverLimit | events.Keyed
+)
 _RunEvent: TypeAlias = (
     events.Committed
     | events.Succeeded
@@ -177,38 +144,43 @@ _RunEvent: TypeAlias = (
     | events.GaveUp
     | events.Crashed
     | events.DeadlineMissed
+    | events.StartMissed
     | events.Interrupted
-    | events.Undecodable
-    | events.Deferred
-    | events.Stalled
     | events.CancelObeyed
+    | _UnusedEvent
 )
 
 
 def _end_or_go_on(record: TaskRecord, event: _RunEvent, now: datetime, policy: Policy) -> Decision:
     cancelling = record.cancel_requested_at is not None
     match event:
-        case events.Committed(execution_metadata=x):
-            return _to(record, TaskState.RUNNING, HistoryKind.COMMITTED, now, {**_committed(record, x), "stalls": 0})
+        case events.Committed():
+            changes = {**committed(record, event.execution_metadata, event.moved), "stalls": 0}
+            return change_to(record, TaskState.RUNNING, HistoryKind.COMMITTED, now, changes)
         case events.Succeeded(result=result):
-            return _final(record, TaskState.COMPLETED, HistoryKind.COMPLETED, now, result_json=result)
+            return end(record, TaskState.COMPLETED, HistoryKind.COMPLETED, now, result_json=result)
         case events.Suspended() if cancelling:
-            return _cancelled(record, record.cancel_reason or "", now, **_committed(record, event.execution_metadata))
+            kept = committed(record, event.execution_metadata, event.moved)
+            return _cancelled(record, record.cancel_reason or "", now, **kept)
         case events.Suspended():
             return _suspend(record, event, now)
         case events.Failed():
             return _fail(record, event, now, policy)
         case events.GaveUp(error=error):
-            return _final(record, TaskState.CANCELLED, HistoryKind.CANCELLED, now, reason=error, error_json=error)
+            reason = event.shown or error
+            return end(record, TaskState.CANCELLED, HistoryKind.CANCELLED, now, reason=reason, error_json=error)
         case events.Crashed():
             return _crash(record, event, now, policy)
         case events.DeadlineMissed():
             crash = Crash(CrashKind.DEADLINE, f"not finished within {record.deadline_seconds} seconds")
-            return _final(record, TaskState.FAILED, HistoryKind.FAILED, now, reason=crash.message, crash=crash)
+            return end(record, TaskState.FAILED, HistoryKind.FAILED, now, reason=crash.message, crash=crash)
+        case events.StartMissed():
+            crash = Crash(CrashKind.DEADLINE, _not_started(record))
+            return end(record, TaskState.FAILED, HistoryKind.FAILED, now, reason=crash.message, crash=crash)
         case events.Interrupted() if cancelling:
             return _cancelled(record, record.cancel_reason or "", now)
         case events.Interrupted():
-            return _release(
+            return release(
                 record,
                 TaskState.INTERRUPTED,
                 HistoryKind.INTERRUPTED,
@@ -216,52 +188,75 @@ def _end_or_go_on(record: TaskRecord, event: _RunEvent, now: datetime, policy: P
                 stalls=max(0, record.stalls - 1),  # the claim spent one, and a graceful stop spends nothing
                 interruptions=record.interruptions + 1,
             )
+        case events.CancelObeyed():
+            return _cancelled(record, record.cancel_reason or "", now)
+        case _:
+            return _give_back(record, event, now, policy)
+
+
+def _give_back(record: TaskRecord, event: _UnusedEvent, now: datetime, policy: Policy) -> Decision:
+    """The claim ends before the task's function was called."""
+    match event:
         case events.Undecodable(reason=reason):
             return _undecodable(record, reason, now, policy)
         case events.Deferred(delay=delay):
             reason = "waits until another suspect has run"
             due_at = later(now, delay)
             stalls = max(0, record.stalls - 1)
-            return _release(
-                record, TaskState.PENDING, HistoryKind.RELEASED, now, reason=reason, due_at=due_at, stalls=stalls
-            )
+            given: dict[str, Any] = {"due_at": due_at, "stalls": stalls, **unstarted(record, now)}
+            return release(record, TaskState.PENDING, HistoryKind.RELEASED, now, reason=reason, **given)
         case events.Stalled():
             crash = Crash(CrashKind.STALLED, f"claimed {record.stalls - 1} times without progress")
             return _quarantine(record, crash, now)
-        case events.CancelObeyed():
+        case _ if record.cancel_requested_at is not None:
             return _cancelled(record, record.cancel_reason or "", now)
+        case events.Limited():
+            return put_back(record, event, now)
+        case events.OverLimit():
+            return turn_away(record, event, now)
+        case events.Keyed():
+            return give_keys(record, event, now)
         case _:
             assert_never(event)
 
 
 def _suspend(record: TaskRecord, event: events.Suspended, now: datetime) -> Decision:
+    early = record.early_proceed_at
     moved = event.execution_metadata is not None and event.execution_metadata != record.execution_metadata_json
-    match event.until:
-        case timedelta():
-            due_at: datetime | None = later(now, event.until)
-        case until:
-            due_at = now if event.at_once else until
-    # An immediate return without progress is how a task spins; it spends the stall budget, everything else restores it.
+    due_at = _wake_up(event, now) if early is None else early
     at_once = due_at is not None and due_at <= now
-    return _release(
+    # An immediate return without progress is how a task spins; it spends the stall budget, everything else restores it.
+    spins = at_once and not moved and early is None
+    decided = release(
         record,
         TaskState.PENDING if at_once else TaskState.SUSPENDED,
         HistoryKind.SUSPENDED,
         now,
         due_at=now if at_once else due_at,
-        stalls=record.stalls if at_once and not moved else 0,
-        **_committed(record, event.execution_metadata),
+        stalls=record.stalls if spins else 0,
+        early_proceed_at=None,
+        **committed(record, event.execution_metadata, event.moved),
     )
+    return decided if early is None else also(decided, HistoryKind.PROCEEDED, now, "by a proceed that came before")
+
+
+def _wake_up(event: events.Suspended, now: datetime) -> datetime | None:
+    match event.until:
+        case timedelta():
+            return later(now, event.until)
+        case until:
+            return now if event.at_once else until
 
 
 def _fail(record: TaskRecord, event: events.Failed, now: datetime, policy: Policy) -> Decision:
     failures = record.failures + 1
+    reason = event.shown or event.error
     delay = event.retry_after
     if delay is None and event.retryable:
         delay = policy.retry.delay(failures, seed=record.id)
     if event.final or delay is None:
-        return _final(record, TaskState.FAILED, HistoryKind.FAILED, now, reason=event.error, error_json=event.error)
-    return _retry(record, delay, event.error, now, error_json=event.error, crash=None)
+        return end(record, TaskState.FAILED, HistoryKind.FAILED, now, reason=reason, error_json=event.error)
+    return _retry(record, delay, reason, now, error_json=event.error, crash=None)
 
 
 def _crash(record: TaskRecord, event: events.Crashed, now: datetime, policy: Policy) -> Decision:
@@ -269,14 +264,14 @@ def _crash(record: TaskRecord, event: events.Crashed, now: datetime, policy: Pol
     reason = f"{crash.type_name}: {crash.message}" if crash.type_name else crash.message
     delay = policy.retry.delay(record.failures + 1, seed=record.id) if event.retryable else None
     if delay is None:
-        return _final(record, TaskState.FAILED, HistoryKind.FAILED, now, reason=reason, crash=crash)
+        return end(record, TaskState.FAILED, HistoryKind.FAILED, now, reason=reason, crash=crash)
     return _retry(record, delay, reason, now, error_json=None, crash=crash)
 
 
 def _retry(record: TaskRecord, delay: timedelta, reason: str, now: datetime, **last: Any) -> Decision:
     if record.cancel_requested_at is not None:
         return _cancelled(record, record.cancel_reason or "", now)
-    return _release(
+    return release(
         record,
         TaskState.RETRYING,
         HistoryKind.RETRY_SCHEDULED,
@@ -294,84 +289,20 @@ def _undecodable(record: TaskRecord, reason: str, now: datetime, policy: Policy)
         return _quarantine(record, Crash(CrashKind.UNDECODABLE, reason), now)
     doublings = min(max(0, record.stalls - 1), _UNDECODABLE_DOUBLINGS_MAX)
     due_at = later(now, _UNDECODABLE_DELAY * 2**doublings)
-    return _release(record, TaskState.PENDING, HistoryKind.RELEASED, now, reason=reason, due_at=due_at)
+    return release(record, TaskState.PENDING, HistoryKind.RELEASED, now, reason=reason, due_at=due_at)
+
+
+def _not_started(record: TaskRecord) -> str:
+    start_by = "" if record.start_by is None else f", which was {record.start_by.isoformat()}"
+    return f"not started by its start deadline{start_by}"
 
 
 def _quarantine(record: TaskRecord, crash: Crash, now: datetime) -> Decision:
-    return _release(
+    return release(
         record, TaskState.QUARANTINED, HistoryKind.QUARANTINED, now, reason=crash.message, crash=crash, due_at=None
     )
 
 
 def _cancelled(record: TaskRecord, reason: str, now: datetime, **changes: Any) -> Decision:
     crash = Crash(CrashKind.CANCELLED, reason)
-    return _final(record, TaskState.CANCELLED, HistoryKind.CANCELLED, now, reason=reason, crash=crash, **changes)
-
-
-def _committed(record: TaskRecord, execution_metadata: str | None) -> dict[str, Any]:
-    if execution_metadata is None:
-        return {}
-    return {"execution_metadata_json": execution_metadata, "sequence": record.sequence + 1}
-
-
-def _final(
-    record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, *, reason: str = "", **outcome: Any
-) -> Transition:
-    """End the epoch; what an earlier attempt left behind as its error makes way for the outcome."""
-    changes: dict[str, Any] = {
-        "result_json": None,
-        "error_json": None,
-        "crash": None,
-        "due_at": None,
-        "executor": None,
-        "stalls": 0,
-        "finished_at": now,
-        "early_proceed_at": None,
-        "limited_by": None,
-        "slot_at": None,
-        **outcome,
-    }
-    return _to(record, state, kind, now, changes, reason)
-
-
-def _release(
-    record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, *, reason: str = "", **changes: Any
-) -> Transition:
-    """Give up the claim without an end; claimable at once unless `due_at` says otherwise."""
-    unlimited = {"due_at": now, "limited_by": None, "slot_at": None}
-    return _to(record, state, kind, now, {**unlimited, **changes, "executor": None}, reason)
-
-
-def _to(
-    record: TaskRecord, state: TaskState, kind: HistoryKind, now: datetime, changes: dict[str, Any], reason: str = ""
-) -> Transition:
-    """`changes` is the caller's no more: the state and the next revision are added to it."""
-    changes["state"] = state
-    changes["revision"] = record.revision + 1
-    after = record.changed(changes)
-    if not is_audited(kind, record.audit):
-        return Transition(record, after, ())
-    executor = after.executor or record.executor
-    return Transition(record, after, (HistoryEvent(now, kind, state, record.attempt, executor, reason),))
-
-
-def enqueued_history(record: TaskRecord) -> tuple[HistoryEvent, ...]:
-    """The first line of a task's history, told from its row."""
-    if not is_audited(HistoryKind.ENQUEUED, record.audit):
-        return ()
-    return (HistoryEvent(record.created_at, HistoryKind.ENQUEUED, TaskState.PENDING, 1),)
-
-
-def is_audited(kind: HistoryKind, audit: Audit) -> bool:
-    """Whether history of this kind is kept at this audit level."""
-    match audit:
-        case Audit.TRANSITIONS:
-            return kind is not HistoryKind.COMMITTED
-        case Audit.FULL:
-            return True
-        case Audit.ERRORS:
-            return kind in _ERROR_KINDS
-        case Audit.NONE:
-            return False
-        case _:
-            assert_never(audit)
+    return end(record, TaskState.CANCELLED, HistoryKind.CANCELLED, now, reason=reason, crash=crash, **changes)

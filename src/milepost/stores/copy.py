@@ -1,4 +1,5 @@
-"""A whole store into another one of any kind: every task as it is, its history, its place in the order of arrival.
+"""A whole store into another one of any kind: every task as it is, its history and logs, its place in the order of
+arrival.
 
 All of it is one transaction of the target, which reads back what it wrote and compares before it commits, so a copy
 that fails leaves nothing behind. Leases are not copied: an executor belongs to the store that it was started on.
@@ -18,11 +19,14 @@ from attrs import frozen
 
 from milepost.clock import to_micros
 from milepost.errors import CopyDiffers, CopyRefused
+from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import HistoryEvent, TaskRecord
 from milepost.stores.protocol import Session, Store, TaskCopy
+from milepost.stores.tables import LogLine
 
 _BATCH: Final = 500
 _FIELDS: Final = tuple(field.name for field in attrs.fields(TaskRecord))
+_SETTINGS: Final = tuple(field.name for field in attrs.fields(QueueSettings))
 _REALS: Final = frozenset(field.name for field in attrs.fields(TaskRecord) if "float" in str(field.type))
 
 
@@ -42,6 +46,8 @@ class StoreSum:
 
     tasks: TableSum
     history: TableSum
+    logs: TableSum
+    settings: TableSum
 
 
 def copy_store(source: Store, target: Store, *, told: Callable[[int], None] = lambda tasks: None) -> StoreSum:
@@ -61,6 +67,7 @@ def sum_of(session: Session) -> StoreSum:
     summing = _Summing()
     for copies in _batches(session):
         summing.add(copies)
+    summing.settings.add(map(_settings_row, session.settings.all()))
     return summing.result()
 
 
@@ -68,6 +75,8 @@ def _copy(source: Store, target: Store, told: Callable[[int], None], writing: Se
     _refuse_alive(writing, target)
     if writing.copy_out(0, limit=1):
         raise CopyRefused(f"{target.url} has tasks already; copy into an empty store")
+    if writing.settings.all():
+        raise CopyRefused(f"{target.url} has settings of queues already; copy into an empty store")
     read = source.read_blocking(partial(_copy_from, source, told, writing))
     # The source is let go before what was written is read back: a database ends transactions that do nothing for long.
     written = sum_of(writing)
@@ -86,6 +95,9 @@ def _copy_from(source: Store, told: Callable[[int], None], writing: Session, rea
         writing.copy_in(copies)
         summing.add(copies)
         told(summing.tasks.rows)
+    for settings in reading.settings.all():
+        writing.settings.put(settings)
+        summing.settings.add([_settings_row(settings)])
     return summing.result()
 
 
@@ -128,14 +140,17 @@ class _Summing:
     def __init__(self) -> None:
         self.tasks = _Sum()
         self._history = _Sum()
+        self._logs = _Sum()
+        self.settings = _Sum()
 
     def add(self, copies: Iterable[TaskCopy]) -> None:
         for copy in copies:
             self.tasks.add([_task_row(copy.record)])
             self._history.add(_history_row(copy.record, line) for line in copy.history)
+            self._logs.add(map(_log_row, copy.logs))
 
     def result(self) -> StoreSum:
-        return StoreSum(self.tasks.result(), self._history.result())
+        return StoreSum(self.tasks.result(), self._history.result(), self._logs.result(), self.settings.result())
 
 
 def _task_row(record: TaskRecord) -> tuple[object, ...]:
@@ -144,7 +159,15 @@ def _task_row(record: TaskRecord) -> tuple[object, ...]:
 
 def _history_row(record: TaskRecord, line: HistoryEvent) -> tuple[object, ...]:
     at, kind, state = to_micros(line.at), line.kind.value, line.state.value
-    return (record.id, at, kind, state, line.attempt, line.executor, line.reason)
+    return (record.id, at, kind, state, line.attempt, line.executor, line.reason, line.by)
+
+
+def _settings_row(settings: QueueSettings) -> tuple[object, ...]:
+    return tuple(_plain(name, getattr(settings, name)) for name in _SETTINGS)
+
+
+def _log_row(line: LogLine) -> tuple[object, ...]:
+    return (line.task, line.fence, line.ordinal, to_micros(line.at), line.level, line.logger, line.message)
 
 
 def _plain(name: str, value: object) -> object:
@@ -161,5 +184,10 @@ def _plain(name: str, value: object) -> object:
 
 
 def _told(sums: StoreSum) -> str:
-    each = ((sums.tasks, "tasks"), (sums.history, "lines of history"))
-    return " and ".join(f"{table.rows} {what} (sha256 {table.sha256[:12]})" for table, what in each)
+    each = (
+        (sums.tasks, "tasks"),
+        (sums.history, "lines of history"),
+        (sums.logs, "log lines"),
+        (sums.settings, "queues with settings"),
+    )
+    return ", ".join(f"{table.rows} {what} (sha256 {table.sha256[:12]})" for table, what in each)

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
+import attrs
+
 from milepost.clock import Clock, system_clock
 from milepost.errors import ConfigurationError, StoreUrlError
 from milepost.stores.protocol import Store
@@ -62,6 +64,15 @@ def connect_store(url: str, *, migrate: bool = True, clock: Clock = system_clock
 def connect_to_migrate(url: str) -> Store:
     """`connect_store` for a program whose purpose is to migrate: it does, whatever the environment says."""
     return _opened(_store(url, True, system_clock))
+
+
+def connect_to_read(url: str) -> Store:
+    """`connect_store` for a program that only reads, and needs no more rights than that."""
+    if is_memory(url):
+        return _memory_store(system_clock)
+    if is_postgres(url):
+        return _opened(_postgres_store(postgres_place(url, migrate=False)))
+    return _opened(_sqlite_store(attrs.evolve(sqlite_place(url, migrate=False), read_only=True), url, system_clock))
 
 
 def is_memory(url: str) -> bool:

@@ -10,9 +10,12 @@ higher than the one given there, its queue is `order.queue`, and either
 - it is *due*: `due_at` is set and not after `now` (pending, retrying, interrupted, or suspended with a wake-up), or
 - it is *expired*: it is running, and its executor has no lease row or one whose `lease_until` is before `now`.
 
+Nothing of a paused queue is eligible, nor of one with a `concurrency` (`Session.settings`) for an order without
+`due_max`. Whatever was said of the queue and committed before the claim began is heeded.
+
 **In which order.** Expired ones first, at most half of the limit, rounded up (of a limit of 1 only when nothing is
 due), so that a task that kills its process cannot starve fresh work; then due ones by priority, highest first, then due
-time, then order of arrival. What is due fills whatever is left of the limit.
+time, then order of arrival. What is due fills whatever is left of the limit, up to `order.due_max`.
 
 **What a claim does** is what `transition(record, Claimed(...))` says, and it is exclusive: two sessions never both get
 a record. It reads no payload, and it never scans past rows that it cannot take: the time for a claim does not grow
@@ -26,13 +29,16 @@ from datetime import datetime
 from enum import Flag, auto
 from typing import Any, Protocol, TypeVar, final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from milepost.effects import Transaction
+from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.terms import Terms
 from milepost.lifecycle.transition import Transition
 from milepost.stores.filter import TaskFilter
+from milepost.stores.tables import EndTable, LimitTable, LogLine, LogTable, QueueTable
 
 T = TypeVar("T")
 
@@ -40,12 +46,25 @@ T = TypeVar("T")
 @final
 @frozen
 class ClaimOrder:
-    """What an executor can take from one queue: task names with the highest version that it knows, and how many."""
+    """What an executor can take from one queue: task names with the highest version that it knows, and how many.
+
+    Who has counted what runs of a limited queue says how many due tasks may be added to that, as `due_max`.
+    """
 
     executor: str
     queue: str
     names: Mapping[str, int]
     limit: int
+    due_max: int | None = None
+
+    @property
+    def fresh_limit(self) -> int:
+        """How many of those that it may take may be due ones."""
+        return self.limit if self.due_max is None else min(self.limit, self.due_max)
+
+    def is_shut_out_by(self, settings: QueueSettings) -> bool:
+        """Whether it gets nothing from the queue: that is paused, or limited and nobody has counted."""
+        return settings.is_paused or (settings.concurrency is not None and self.due_max is None)
 
 
 @final
@@ -54,7 +73,7 @@ class Lease:
     """One living executor process: who it is, until when the others believe it, and what it told of its work.
 
     Of its `slots`, `running` were taken when it last renewed. It runs `tasks`, each name with the highest version that
-    it knows, from `queues`; None are all queues.
+    it knows, from `queues`; None are all queues. `terms` say how many of what it starts.
     """
 
     executor: str
@@ -67,6 +86,7 @@ class Lease:
     running: int
     tasks: Mapping[str, int]
     queues: tuple[str, ...] | None
+    terms: Terms = field(factory=Terms)
 
     def is_alive(self, now: datetime) -> bool:
         """Whether the others still believe in it."""
@@ -98,11 +118,13 @@ class Report:
 @final
 @frozen
 class TaskCopy:
-    """A task as another store takes it over: its number in the order of arrival here, and its stored history."""
+    """A task as another store takes it over: its number in the order of arrival here, its stored history, and the lines
+    that its runs have logged."""
 
     number: int
     record: TaskRecord
     history: tuple[HistoryEvent, ...]
+    logs: tuple[LogLine, ...] = ()
 
 
 class Hint(Flag):
@@ -134,12 +156,36 @@ class Session(Protocol):
         """The same transaction as user code may see it."""
         ...
 
+    @property
+    def settings(self) -> QueueTable:
+        """What somebody has said of queues."""
+        ...
+
+    @property
+    def limits(self) -> LimitTable:
+        """Who has used how much of what is limited."""
+        ...
+
+    @property
+    def logs(self) -> LogTable:
+        """The lines that runs have logged."""
+        ...
+
+    @property
+    def ends(self) -> EndTable:
+        """What has ended, for those who remove it."""
+        ...
+
     def now(self) -> datetime:
         """The store's clock: aware UTC, never below a time that this store has already given out and stored."""
         ...
 
     def insert(self, records: Iterable[TaskRecord]) -> None:
         """Add new tasks, in order of arrival. Keys are expected to be free (see `holders`); a taken one is an error."""
+        ...
+
+    def insert_unbounded(self, records: Sequence[TaskRecord]) -> bool:
+        """`insert`, if none of their queues has a capacity; False means that one has, and that nothing was inserted."""
         ...
 
     def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
@@ -151,11 +197,14 @@ class Session(Protocol):
         ...
 
     def queues(self, names: Mapping[str, int]) -> list[str]:
-        """Every queue in which a task of one of `names` waits or runs, sorted."""
+        """Every queue that is not paused in which a task of one of `names` waits or runs, sorted."""
         ...
 
     def next_due(self, names: Mapping[str, int], queues: Sequence[str]) -> datetime | None:
-        """The earliest due time among what could be claimed for `names` in `queues`; None when nothing waits."""
+        """The earliest due time among what could be claimed for `names` in those of `queues` that are not paused.
+
+        None when nothing waits.
+        """
         ...
 
     def write(self, transitions: Sequence[Transition]) -> list[bool]:
@@ -182,6 +231,10 @@ class Session(Protocol):
         """How many tasks match, whatever the cursor."""
         ...
 
+    def ids(self, wanted: TaskFilter) -> list[TaskId]:
+        """The ids of all tasks that match, in the filter's order, from its cursor on."""
+        ...
+
     def history(self, id: TaskId) -> list[HistoryEvent]:
         """The task's recorded changes, oldest first; empty for an unknown id.
 
@@ -190,7 +243,7 @@ class Session(Protocol):
         ...
 
     def delete(self, ids: Sequence[TaskId]) -> int:
-        """Remove tasks that are not running, with their history; returns how many."""
+        """Remove tasks that are not running, with their history and lines; returns how many."""
         ...
 
     def copy_out(self, after: int, *, limit: int) -> list[TaskCopy]:
@@ -198,7 +251,7 @@ class Session(Protocol):
         ...
 
     def copy_in(self, copies: Sequence[TaskCopy]) -> None:
-        """Add tasks as they were in another store, history included, as the newest arrivals in this order.
+        """Add tasks as they were in another store, with history and lines, as the newest arrivals in this order.
 
         Numbers are given anew. Whatever ran there still counts as running, of an executor that is unknown here.
         """

@@ -10,12 +10,14 @@ from returns.result import Success
 from milepost.lifecycle.record import TaskRecord
 from milepost.payload import Json, JsonText, contains, from_json_text
 from milepost.stores.filter import TaskFilter
+from milepost.stores.text_search import pattern_of, stands_in
 
 
 def matcher(wanted: TaskFilter) -> Callable[[TaskRecord], bool]:
     """Whether a record meets every condition but the cursor."""
     ids, names, states = _any_of(wanted.ids), _any_of(wanted.names), _any_of(wanted.states)
     queues, keys, correlations = _any_of(wanted.queues), _any_of(wanted.keys), _any_of(wanted.correlations)
+    pattern = None if wanted.texts is None else pattern_of(wanted.texts)
     metadata = tuple(_parsed(text) for text in wanted.metadata)
     execution_metadata = tuple(_parsed(text) for text in wanted.execution_metadata)
 
@@ -30,6 +32,8 @@ def matcher(wanted: TaskFilter) -> Callable[[TaskRecord], bool]:
             and _is_any(record.correlation, correlations)
             and _is_within(record.created_at, wanted.created_from, wanted.created_before)
             and _is_within(record.due_at, wanted.due_from, wanted.due_before)
+            and _is_within(record.finished_at, wanted.finished_from, wanted.finished_before)
+            and (pattern is None or _mentions(record, pattern))
             and _holds(record.metadata_json, metadata)
             and _holds(record.execution_metadata_json, execution_metadata)
         )
@@ -43,6 +47,12 @@ def _any_of(values: tuple[object, ...] | None) -> frozenset[object] | None:
 
 def _is_any(value: object, values: frozenset[object] | None) -> bool:
     return values is None or value in values
+
+
+def _mentions(record: TaskRecord, pattern: str) -> bool:
+    payloads = record.metadata_json, record.execution_metadata_json, record.error_json
+    crash = None if record.crash is None else record.crash.to_json_text()
+    return stands_in(pattern, crash, record.name, record.key, record.correlation, *payloads)
 
 
 def _is_within(moment: datetime | None, start: datetime | None, end: datetime | None) -> bool:

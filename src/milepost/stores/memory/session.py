@@ -16,11 +16,16 @@ import attrs
 from milepost.effects import Parameters, Transaction
 from milepost.errors import StoreError, StoreReadOnly
 from milepost.lifecycle.events import Claimed
+from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord, Version
 from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.transition import Transition, enqueued_history, transition
 from milepost.stores.filter import TaskFilter, TaskOrder
+from milepost.stores.memory.ends import MemoryEnds
+from milepost.stores.memory.limits import MemoryLimits
+from milepost.stores.memory.logs import MemoryLogs
 from milepost.stores.memory.matching import matcher
+from milepost.stores.memory.settings import MemoryQueueTable
 from milepost.stores.memory.tables import Row, Tables, Waiting
 from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, TaskCopy, hints_of
 
@@ -61,6 +66,22 @@ class MemorySession:
         """Refuse every later verb: a session that outlives its transaction would read and write without the lock."""
         self._open_tables = None
 
+    @property
+    def logs(self) -> MemoryLogs:
+        return MemoryLogs(lambda: self._tables, self._change)
+
+    @property
+    def ends(self) -> MemoryEnds:
+        return MemoryEnds(lambda: self._tables, self.delete)
+
+    @property
+    def settings(self) -> MemoryQueueTable:
+        return MemoryQueueTable(self._tables, change=self._change, hint=self._hint)
+
+    @property
+    def limits(self) -> MemoryLimits:
+        return MemoryLimits(self._tables, self._change)
+
     def now(self) -> datetime:
         return self._clock()
 
@@ -73,21 +94,33 @@ class MemorySession:
             self._put(record, tables.arrivals)
             self.hints |= hints_of(record)
 
+    def insert_unbounded(self, records: Sequence[TaskRecord]) -> bool:
+        settings = self._tables.settings
+        if any(record.queue in settings and settings[record.queue].capacity is not None for record in records):
+            return False
+        self.insert(records)
+        return True
+
     def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
         held = self._tables.holders
         return {key: self._tables.rows[held[key]].record for key in keys if key in held}
 
     def claim(self, order: ClaimOrder, *, now: datetime) -> list[TaskRecord]:
-        due = list(islice(self._due(order, now), max(0, order.limit)))
+        settings = self._tables.settings.get(order.queue)
+        if settings is not None and order.is_shut_out_by(settings):
+            return []
+        due = list(islice(self._due(order, now), max(0, order.fresh_limit)))
         expired_max = 0 if order.limit == 1 and due else (order.limit + 1) // 2
         expired = self._expired(order, now, expired_max)
         return [self._claim(row, order.executor, now) for row in chain(expired, due[: order.limit - len(expired)])]
 
     def queues(self, names: Mapping[str, int]) -> list[str]:
-        return sorted(self._tables.queues(names))
+        settings = self._tables.settings
+        return [name for name in sorted(self._tables.queues(names)) if not _is_paused(settings, name)]
 
     def next_due(self, names: Mapping[str, int], queues: Sequence[str]) -> datetime | None:
-        lanes = (waiting for queue in queues for _, waiting in self._tables.lanes(queue, names))
+        open_queues = (queue for queue in queues if not _is_paused(self._tables.settings, queue))
+        lanes = (waiting for queue in open_queues for _, waiting in self._tables.lanes(queue, names))
         return min((waiting[0].due_at for waiting in lanes), default=None)
 
     def write(self, transitions: Sequence[Transition]) -> list[bool]:
@@ -113,6 +146,9 @@ class MemorySession:
         matches = matcher(wanted)
         return sum(matches(row.record) for row in self._tables.rows.values())
 
+    def ids(self, wanted: TaskFilter) -> list[TaskId]:
+        return [record.id for record in self.search(wanted, limit=len(self._tables.ids))]
+
     def history(self, id: TaskId) -> list[HistoryEvent]:
         row = self._tables.rows.get(id)
         if row is None:
@@ -131,6 +167,7 @@ class MemorySession:
             events = tables.history.pop(id, None)
             if events is not None:
                 self._change(partial(tables.history.__setitem__, id, events))
+            self.logs.forget(id)
             self.hints |= Hint.FINAL
             deleted += 1
         return deleted
@@ -139,12 +176,21 @@ class MemorySession:
         tables = self._tables
         following = (row for row in tables.rows.values() if row.number > after)
         rows = nsmallest(max(0, limit), following, key=lambda row: row.number)
-        return [TaskCopy(number, record, tuple(tables.history.get(record.id, ()))) for number, record in rows]
+        return [
+            TaskCopy(
+                number,
+                record,
+                tuple(tables.history.get(record.id, ())),
+                tuple(self.logs.of(record.id, limit=len(tables.logs.get(record.id, ())))),
+            )
+            for number, record in rows
+        ]
 
     def copy_in(self, copies: Sequence[TaskCopy]) -> None:
         self.insert(copy.record for copy in copies)
         for copy in copies:
             self._put_history(copy.record.id, copy.history)
+            self.logs.restore(copy.logs)
 
     def open_lease(self, lease: Lease) -> None:
         self._put_lease(lease.executor, lease)
@@ -234,6 +280,9 @@ class MemorySession:
         self._change(partial(_set, leases, executor, before))
         _set(leases, executor, lease)
 
+    def _hint(self, hints: Hint) -> None:
+        self.hints |= hints
+
     def _change(self, undo: Callable[[], object]) -> None:
         if not self._writable:
             _refuse_write()
@@ -258,6 +307,10 @@ def _until(waiting: list[Waiting], now: datetime) -> Iterator[Waiting]:
         if row.due_at > now:
             return
         yield row
+
+
+def _is_paused(settings: Mapping[str, QueueSettings], queue: str) -> bool:
+    return queue in settings and settings[queue].is_paused
 
 
 def _is_expired(lease: Lease | None, now: datetime) -> bool:

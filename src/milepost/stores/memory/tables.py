@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple, TypeAlias, final
 
+from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.states import TaskState
+from milepost.stores.memory.sharing import Sharing
 from milepost.stores.protocol import Lease
+from milepost.stores.tables import LogLine
 
 
 class Row(NamedTuple):
@@ -48,6 +51,9 @@ class Waiting(NamedTuple):
 Owned: TypeAlias = tuple[Place, int]
 """The place and version of a running row."""
 
+Lines: TypeAlias = dict[tuple[int, int], LogLine]
+"""The lines that the runs of a task have logged, by fence and ordinal."""
+
 
 @final
 class Tables:
@@ -57,7 +63,10 @@ class Tables:
         self.rows: dict[TaskId, Row] = {}
         self.ids: list[TaskId] = []
         self.history: dict[TaskId, list[HistoryEvent]] = {}
+        self.logs: dict[TaskId, Lines] = {}
         self.leases: dict[str, Lease] = {}
+        self.settings: dict[str, QueueSettings] = {}
+        self.sharing = Sharing()
         self.holders: dict[tuple[str, str], TaskId] = {}
         self.arrivals = 0
         self._waiting: dict[Place, dict[Lane, list[Waiting]]] = {}
@@ -103,6 +112,16 @@ class Tables:
         }
         return waiting | running
 
+    def waiting_in(self, queue: str) -> int:
+        """How many tasks of `queue` wait for a time or a slot."""
+        lanes = (lanes for place, lanes in self._waiting.items() if place.queue == queue)
+        return sum(len(waiting) for each in lanes for waiting in each.values())
+
+    def running_in(self, queue: str) -> int:
+        """How many tasks of `queue` run."""
+        places = (place for owned in self._running.values() for place in owned.items())
+        return sum(len(ids) for (place, _), ids in places if place.queue == queue)
+
     def _enter_indexes(self, row: Row) -> None:
         record = row.record
         place = Place(record.queue, record.name)
@@ -114,6 +133,8 @@ class Tables:
         elif record.due_at is not None:
             lane = self._waiting.setdefault(place, {}).setdefault(Lane(record.priority, record.version), [])
             insort(lane, Waiting(record.due_at, row.number, record.id))
+        if record.rate_key is not None or record.concurrency_key is not None:
+            self.sharing.enter(record, row.number)
 
     def _leave_indexes(self, row: Row) -> None:
         record = row.record
@@ -124,6 +145,8 @@ class Tables:
             self._leave_running(record, place)
         elif record.due_at is not None:
             self._leave_waiting(Waiting(record.due_at, row.number, record.id), place, record)
+        if record.rate_key is not None or record.concurrency_key is not None:
+            self.sharing.leave(record, row.number)
 
     def _leave_running(self, record: TaskRecord, place: Place) -> None:
         executor = record.executor or ""

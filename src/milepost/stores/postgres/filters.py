@@ -9,8 +9,21 @@ from milepost.lifecycle.states import TaskState
 from milepost.payload import JsonText
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.stores.postgres.arrays import texts
+from milepost.stores.text_search import pattern_of
 
 _BUSY_STATES: Final = frozenset({TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED})
+_SEARCHED: Final = (
+    "name",
+    "key",
+    "correlation",
+    'metadata_json::text collate "C"',
+    'execution_metadata_json::text collate "C"',
+    'error_json::text collate "C"',
+    "(crash->>'type_name') collate \"C\"",
+    "(crash->>'message') collate \"C\"",
+)
+_STANDS_IN: Final = f"({' or '.join(f'{text} ~ {{0}}' for text in _SEARCHED)})"
+_NO_LIMIT: Final = 1 << 62
 
 
 def search_of(wanted: TaskFilter, limit: int) -> tuple[str, list[object]]:
@@ -21,6 +34,12 @@ def search_of(wanted: TaskFilter, limit: int) -> tuple[str, list[object]]:
         conditions.add(f"id {'<' if newest_first else '>'} {{}}", wanted.cursor)
     order = f"order by id {'desc' if newest_first else 'asc'} limit {max(0, limit)}"
     return f"select {{record}} from {{schema}}.milepost_task as task{conditions.where} {order}", conditions.parameters
+
+
+def ids_of(wanted: TaskFilter) -> tuple[str, list[object]]:
+    """The select of the ids of all records that match, and its parameters."""
+    sql, parameters = search_of(wanted, _NO_LIMIT)
+    return f"select id from ({sql}) as found", parameters
 
 
 def count_of(wanted: TaskFilter) -> tuple[str, list[object]]:
@@ -43,19 +62,22 @@ class _Conditions:
         self._any_of("correlation", wanted.correlations)
         self._within("created_at", wanted.created_from, wanted.created_before)
         self._within("due_at", wanted.due_from, wanted.due_before)
+        self._within("finished_at", wanted.finished_from, wanted.finished_before)
         for column, parts in (
             ("metadata_json", wanted.metadata),
             ("execution_metadata_json", wanted.execution_metadata),
         ):
             for part in parts:
                 self._contains(column, part)
+        if wanted.texts is not None:
+            self.add(_STANDS_IN, pattern_of(wanted.texts))
 
     @property
     def where(self) -> str:
         return f" where {' and '.join(self._texts)}" if self._texts else ""
 
     def add(self, condition: str, *parameters: object) -> None:
-        """A condition with `{}` where its parameter belongs."""
+        """A condition with `{}` where its parameter belongs, or `{0}` in several places."""
         self.parameters += parameters
         self._texts.append(condition.format(f"${len(self.parameters)}"))
 

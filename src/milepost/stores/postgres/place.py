@@ -34,7 +34,8 @@ _SESSION: Final[Mapping[str, str]] = {
     "TimeZone": "UTC",
     "statement_timeout": "60s",
     "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
+    # Below the lease's 30: what a program that froze has locked must be free before its tasks are taken over.
+    "idle_in_transaction_session_timeout": "20s",
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias, cast
 from milepost.crash import Crash
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
+from milepost.lifecycle.terms import Terms
 from milepost.payload import from_json_text
 from milepost.stores.postgres.arrays import Literal, moments, numbers, texts
 from milepost.stores.protocol import Lease
@@ -168,8 +169,8 @@ def fresh_arrays(records: Sequence[TaskRecord]) -> list[str]:
 
 def event_of(row: Row) -> HistoryEvent:
     """A line of history."""
-    at, kind, state, attempt, executor, reason = row
-    return HistoryEvent(at, _KINDS[kind], _STATES[state], attempt, executor, reason)
+    at, kind, state, attempt, executor, reason, by = row
+    return HistoryEvent(at, _KINDS[kind], _STATES[state], attempt, executor, reason, by or "")
 
 
 def lease_values(lease: Lease) -> Values:
@@ -186,12 +187,14 @@ def lease_values(lease: Lease) -> Values:
         lease.running,
         json.dumps(dict(lease.tasks)),
         queues,
+        lease.terms.to_json_text(),
     )
 
 
 def lease_of(row: Row) -> Lease:
     """An executor's lease."""
-    executor, host, pid, started_at, renewed_at, lease_until, slots, running, tasks, queues = row
+    executor, host, pid, started_at, renewed_at, lease_until, slots, running, tasks, queues, terms = row
     known = cast("dict[str, int]", from_json_text(tasks).value_or(None) or {})
     served = None if queues is None else tuple(queues)
-    return Lease(executor, host, pid, started_at, renewed_at, lease_until, slots, running, known, served)
+    told = Terms.from_json_text(terms)
+    return Lease(executor, host, pid, started_at, renewed_at, lease_until, slots, running, known, served, told)

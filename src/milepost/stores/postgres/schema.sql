@@ -9,7 +9,8 @@ create table milepost_history (
   kind text collate "C" not null,
   state text collate "C" not null,
   executor text collate "C",
-  reason text collate "C" not null
+  reason text collate "C" not null,
+  actor text collate "C"
 ) with (autovacuum_vacuum_insert_scale_factor=0.05, autovacuum_vacuum_scale_factor=0.05);
 
 CREATE INDEX milepost_history_task ON milepost_history USING btree (task);
@@ -25,6 +26,7 @@ create table milepost_lease (
   running integer not null,
   tasks json not null,
   queues text[] collate "C",
+  terms json not null default '{}'::json,
   constraint milepost_lease_pkey PRIMARY KEY (executor)
 ) with (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=200);
 
@@ -38,7 +40,9 @@ create table milepost_log (
   message text collate "C" not null
 ) with (autovacuum_vacuum_insert_scale_factor=0.05, autovacuum_vacuum_scale_factor=0.05);
 
-CREATE INDEX milepost_log_task ON milepost_log USING btree (task);
+CREATE INDEX milepost_log_age ON milepost_log USING btree (at);
+
+CREATE UNIQUE INDEX milepost_log_line ON milepost_log USING btree (task, fence, ordinal);
 
 create table milepost_queue (
   name text collate "C" not null,
@@ -56,7 +60,6 @@ create table milepost_rate (
   name text collate "C" not null,
   key text collate "C" not null,
   used_until timestamp with time zone not null,
-  next_slot timestamp with time zone not null,
   constraint milepost_rate_pkey PRIMARY KEY (name, key)
 ) with (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 
@@ -124,10 +127,12 @@ CREATE INDEX milepost_task_due ON milepost_task USING btree (queue, name, versio
 
 CREATE UNIQUE INDEX milepost_task_key ON milepost_task USING btree (name, key) WHERE ((key IS NOT NULL) AND (finished_at IS NULL));
 
-CREATE INDEX milepost_task_parked ON milepost_task USING btree (name, concurrency_key, priority, number) WHERE ((limited_by = 'concurrency'::text) AND (due_at IS NOT NULL));
+CREATE INDEX milepost_task_parked ON milepost_task USING btree (name, concurrency_key, priority DESC, number) WHERE ((limited_by = 'concurrency'::text) AND (due_at IS NOT NULL));
 
 CREATE INDEX milepost_task_running ON milepost_task USING btree (executor, queue, name, version) WHERE (executor IS NOT NULL);
 
 CREATE INDEX milepost_task_sharing ON milepost_task USING btree (name, concurrency_key) WHERE ((concurrency_key IS NOT NULL) AND (executor IS NOT NULL));
+
+CREATE INDEX milepost_task_slots ON milepost_task USING btree (name, rate_key, slot_at) WHERE ((limited_by = 'rate'::text) AND (slot_at IS NOT NULL) AND (due_at IS NOT NULL));
 
 CREATE INDEX milepost_task_state ON milepost_task USING btree (state, id) WHERE ((state <> 'pending'::text) AND (state <> 'running'::text) AND (state <> 'completed'::text));

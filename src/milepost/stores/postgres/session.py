@@ -19,15 +19,17 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg.types.string import TextBinaryLoader, TextLoader
 
-from milepost.effects import Parameters
 from milepost.errors import StoreError
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, TaskRecord
 from milepost.lifecycle.transition import Transition, enqueued_history, is_audited
 from milepost.stores.filter import TaskFilter
 from milepost.stores.postgres.arrays import numbers, texts
+from milepost.stores.postgres.ends import PostgresEnds
 from milepost.stores.postgres.faults import translated
-from milepost.stores.postgres.filters import count_of, search_of
+from milepost.stores.postgres.filters import count_of, ids_of, search_of
 from milepost.stores.postgres.hints import channel_of, payload_of
+from milepost.stores.postgres.limits import PostgresLimits
+from milepost.stores.postgres.logs import PostgresLogs
 from milepost.stores.postgres.rows import (
     FRESH,
     WHOLE,
@@ -40,7 +42,9 @@ from milepost.stores.postgres.rows import (
     record_of,
     whole_values,
 )
+from milepost.stores.postgres.settings import PostgresQueueTable
 from milepost.stores.postgres.statements import formed, statements
+from milepost.stores.postgres.transaction import PostgresTransaction
 from milepost.stores.postgres.writes import (
     HistoryLine,
     Numbered,
@@ -48,6 +52,7 @@ from milepost.stores.postgres.writes import (
     further_lines,
     history_arrays,
     history_lines,
+    request_arrays,
     settle_arrays,
     waves,
     write_arrays,
@@ -66,25 +71,6 @@ _KEY_LOCKS: Final = 1_024
 # At which audit levels a claim is told of. Both kinds of claim are told at the same.
 _CLAIM_AUDITS: Final = texts([audit.value for audit in Audit if is_audited(HistoryKind.CLAIMED, audit)])
 _state: Final = attrgetter("state._value_")
-
-
-@final
-class PostgresTransaction:
-    """What user code sees of a transaction: psycopg's connection, and psycopg's own exceptions."""
-
-    def __init__(self, session: PostgresSession) -> None:
-        self._session = session
-
-    @property
-    def connection(self) -> Connection:
-        """The psycopg connection."""
-        return self._session.connection
-
-    def execute(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
-        """Run one statement with psycopg's placeholders and return all its rows."""
-        with psycopg.Cursor(self.connection, row_factory=tuple_row) as cursor:
-            cursor.execute(sql.encode(), cast("Any", parameters) or None)
-            return cursor.fetchall() if cursor.description is not None else []
 
 
 @final
@@ -114,7 +100,7 @@ class PostgresSession:
         self._reads_only = reads_only
         self._copied: int | None = None
         self.hints = Hint(0)
-        self.transaction: Final = PostgresTransaction(self)
+        self.transaction: Final = PostgresTransaction(lambda: self.connection)
 
     @property
     def connection(self) -> Connection:
@@ -127,6 +113,22 @@ class PostgresSession:
         """Refuse every later verb."""
         self._connection = None
 
+    @property
+    def logs(self) -> PostgresLogs:
+        return PostgresLogs(self._query)
+
+    @property
+    def ends(self) -> PostgresEnds:
+        return PostgresEnds(self._query, self._schema, lambda: self._hint(Hint.FINAL))
+
+    @property
+    def limits(self) -> PostgresLimits:
+        return PostgresLimits(self._query, self._schema, reads_only=self._reads_only)
+
+    @property
+    def settings(self) -> PostgresQueueTable:
+        return PostgresQueueTable(self._query, self._schema, hint=self._hint)
+
     def now(self) -> datetime:
         if self._now is None:
             self._now = self._query("now")[0][0]
@@ -138,6 +140,19 @@ class PostgresSession:
             self._insert(chunk)
             hints |= _hints_of(chunk)
         self._hint(hints)
+
+    def insert_unbounded(self, records: Sequence[TaskRecord]) -> bool:
+        if not records:
+            return True
+        if len(records) < _COPY_ROWS_MIN and are_fresh(records):
+            if self._query("insert", *fresh_arrays(records), True):
+                return False
+            self._hint(_hints_of(records))
+            return True
+        if self._query("bounded_queues", texts([*{record.queue for record in records}])):
+            return False
+        self.insert(records)
+        return True
 
     def holders(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], TaskRecord]:
         if not keys:
@@ -164,6 +179,7 @@ class PostgresSession:
             *_wanted(order.names),
             token_hex(8),  # the start of every token; SQL adds what makes it the row's own
             _CLAIM_AUDITS,
+            order.due_max,
         )
         records = [record_of(row) for row in rows]
         if any(record.cancel_requested_at is not None for record in records):
@@ -185,6 +201,9 @@ class PostgresSession:
             for number, _ in written:
                 answers[number] = True
             self._write_history(further_lines(decided for _, decided in written))
+            edited = [decided.after for _, decided in written if decided.rewrites_request]
+            if edited:
+                self._query("write_request", *request_arrays(edited))
         self._hint(_hints_of(decided.after for decided, done in zip(transitions, answers, strict=True) if done))
         return answers
 
@@ -203,13 +222,14 @@ class PostgresSession:
         return [records[id] for id in ids if id in records]
 
     def search(self, wanted: TaskFilter, *, limit: int) -> list[TaskRecord]:
-        sql, parameters = search_of(wanted, limit)
-        return [record_of(row) for row in self._run(formed(sql, self._schema), parameters)]
+        return [record_of(row) for row in self._find(wanted, *search_of(wanted, limit))]
 
     def count(self, wanted: TaskFilter) -> int:
-        sql, parameters = count_of(wanted)
-        ((found,),) = self._run(formed(sql, self._schema), parameters)
+        ((found,),) = self._find(wanted, *count_of(wanted))
         return int(found)
+
+    def ids(self, wanted: TaskFilter) -> list[TaskId]:
+        return [TaskId(id) for (id,) in self._find(wanted, *ids_of(wanted))]
 
     def history(self, id: TaskId) -> list[HistoryEvent]:
         found = self._query("get", texts([id]))
@@ -228,12 +248,17 @@ class PostgresSession:
         histories: defaultdict[int, list[HistoryEvent]] = defaultdict(list)
         for number, *line in self._query("copy_history", numbers([row[-1] for row in rows])):
             histories[number].append(event_of(tuple(line)))
-        return [TaskCopy(row[-1], record_of(row), tuple(histories[row[-1]])) for row in rows]
+        logs = self.logs.of_all({row[-1]: TaskId(row[0]) for row in rows})
+        return [
+            TaskCopy(number := row[-1], record_of(row), tuple(histories[number]), tuple(logs.get(number, ())))
+            for row in rows
+        ]
 
     def copy_in(self, copies: Sequence[TaskCopy]) -> None:
         self.insert(copy.record for copy in copies)
         # All under the revision that the record has: the next write of the task goes on behind it.
         self._write_history([line for copy in copies for line in history_lines(copy.record, copy.history)])
+        self.logs.restore([line for copy in copies for line in copy.logs])
 
     def open_lease(self, lease: Lease) -> None:
         self._query("open_lease", *lease_values(lease))
@@ -256,7 +281,7 @@ class PostgresSession:
     def _insert(self, records: Sequence[TaskRecord]) -> None:
         fresh = are_fresh(records)
         if fresh and len(records) < _COPY_ROWS_MIN:
-            self._query("insert", *fresh_arrays(records))
+            self._query("insert", *fresh_arrays(records), False)
             return
         columns, values_of = (FRESH, fresh_values) if fresh else (WHOLE, whole_values)
         copy_in = formed(f"copy {{schema}}.milepost_task ({', '.join(columns)}) from stdin", self._schema)
@@ -288,11 +313,17 @@ class PostgresSession:
     def _query(self, name: str, *parameters: object) -> list[Row]:
         return self._run(self._statements[name], parameters)
 
-    def _run(self, sql: bytes, parameters: Sequence[object]) -> list[Row]:
+    def _find(self, wanted: TaskFilter, sql: str, parameters: Sequence[object]) -> list[Row]:
+        # A plan that is kept knows no values, so it takes what a payload must contain for something that one row in a
+        # hundred has, and rather walks by age than through an index that would give the one row.
+        prepare = False if wanted.reads_payloads else None
+        return self._run(formed(sql, self._schema), parameters, prepare=prepare)
+
+    def _run(self, sql: bytes, parameters: Sequence[object], *, prepare: bool | None = None) -> list[Row]:
         self._check_open()
         cursor = self._cursor
         with translated():
-            cursor.execute(sql, parameters, binary=True)
+            cursor.execute(sql, parameters, prepare=prepare, binary=True)
             rows = [] if cursor.rownumber is None else cursor.fetchall()  # `description` costs more than both
         return [*map(_in_utc, rows)] if self._is_lent else rows
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, final
 
 import psycopg
@@ -40,6 +41,8 @@ _SPARE_SECONDS: Final = 5.0
 _READING: Final = "begin isolation level repeatable read, read only; "
 _WRITING: Final = "begin; "
 _CLOCK: Final = "select clock_timestamp()"
+_CLOSINGS_KEPT: Final = 64
+"""A store has eight ways to close a transaction, one for each set of hints."""
 
 
 @final
@@ -60,7 +63,9 @@ class Worker:
         self._office = office
         self._reads_only = reads_only
         self._settings = settings
+        self._answer_seconds = answer_seconds(office.place.statement_timeout)
         self._opened: Opened | None = None
+        self._opening_words = b""
 
     def run(self, jobs: Sequence[Job[Session]]) -> None:
         """Answer each job from a transaction of its own."""
@@ -109,28 +114,33 @@ class Worker:
     def _begin(self, job: Job[Session]) -> tuple[Connection, datetime]:
         """An open transaction and the server's time. A connection that turns out to be dead is replaced once."""
         is_fresh = self._opened is None
-        opened = self._opened = self._opened or open_connection(self._office.place, self._settings)
-        timeout = _timeout_of(job) or self._office.place.statement_timeout
-        opened.connection.answer_seconds = answer_seconds(timeout)
+        opened = self._opened or self._open()
+        words, opened.connection.answer_seconds = self._opening_words, self._answer_seconds
+        if job.within_seconds is not None:
+            timeout = _timeout_for(job.within_seconds)
+            limits = {"statement_timeout": timeout, "idle_in_transaction_session_timeout": timeout}
+            words, opened.connection.answer_seconds = self._words_with(opened, limits), answer_seconds(timeout)
         try:
             with translated():
-                return opened.connection, _now(opened.connection.execute(self._opening_words(opened, job).encode()))
+                return opened.connection, _now(opened.connection.execute(words))
         except StoreError as fault:
             self.close()
             if is_fresh or not isinstance(fault, StoreUnreachable):
                 raise
         return self._begin(job)
 
-    def _opening_words(self, opened: Opened, job: Job[Session]) -> str:
-        settings = dict(opened.settings)
-        timeout = _timeout_of(job)
-        if timeout is not None:
-            settings |= {"statement_timeout": timeout, "idle_in_transaction_session_timeout": timeout}
-        return f"{_READING if self._reads_only else _WRITING}{set_local(settings)}{_CLOCK}"
+    def _open(self) -> Opened:
+        opened = self._opened = open_connection(self._office.place, self._settings)
+        self._opening_words = self._words_with(opened, {})
+        return opened
+
+    def _words_with(self, opened: Opened, limits: Mapping[str, str]) -> bytes:
+        settings = set_local({**opened.settings, **limits})
+        return f"{_READING if self._reads_only else _WRITING}{settings}{_CLOCK}".encode()
 
     def _commit(self, connection: Connection, hints: Hint) -> None:
         try:
-            connection.execute(self._closing_words(hints).encode())
+            connection.execute(_closing_words(self._office.place.schema, self._office.origin, hints))
         except psycopg.Error as error:
             if connection.closed:
                 self.close()
@@ -142,12 +152,6 @@ class Worker:
             raise fault_of(error) from error
         self._tidy(connection)
         self._office.tell(hints)
-
-    def _closing_words(self, hints: Hint) -> str:
-        if not hints:
-            return "commit"
-        notify = sql.SQL("select pg_notify({}, {}); commit")
-        return notify.format(channel_of(self._office.place.schema), payload_of(hints, self._office.origin)).as_string()
 
     def _undo(self, connection: Connection, error: BaseException) -> None:
         """Roll back. Raises if the connection is lost: that is what went wrong then, whatever user code made of it."""
@@ -175,9 +179,17 @@ class Worker:
             self.close()
 
 
-def _timeout_of(job: Job[Session]) -> str | None:
-    """A bounded job's own limit on the server; None for the one of every other transaction."""
-    return None if job.within_seconds is None else f"{round(1_000 * (job.within_seconds + _SPARE_SECONDS))}ms"
+@lru_cache(_CLOSINGS_KEPT)
+def _closing_words(schema: str, origin: str, hints: Hint) -> bytes:
+    if not hints:
+        return b"commit"
+    notify = sql.SQL("select pg_notify({}, {}); commit")
+    return notify.format(channel_of(schema), payload_of(hints, origin)).as_string().encode()
+
+
+def _timeout_for(seconds: float) -> str:
+    """A bounded job's own limit on the server, instead of the one of every other transaction."""
+    return f"{round(1_000 * (seconds + _SPARE_SECONDS))}ms"
 
 
 def _now(cursor: psycopg.Cursor[tuple[Any, ...]]) -> datetime:

@@ -19,7 +19,7 @@ from milepost.stores.postgres.rows import text_of
 
 Numbered: TypeAlias = tuple[int, Transition]
 """A transition and its place among the answers."""
-HistoryLine: TypeAlias = tuple[str, int, int, datetime, str, str, int, str | None, str]
+HistoryLine: TypeAlias = tuple[str, int, int, datetime, str, str, int, str | None, str, str | None]
 
 _kept: Final[Callable[[dict[str, Any]], tuple[Any, ...]]] = itemgetter(
     "fence",
@@ -55,7 +55,7 @@ _changed: Final = itemgetter(
 _ended: Final = itemgetter("due_at", "executor", "stalls")
 _CHARACTERS_MAX: Final = 1 << 26
 _NOTHING_LEFT: Final = (None, None, 0)
-_NO_LINE: Final = (None, None, None, None, None)
+_NO_LINE: Final = (None, None, None, None, None, None)
 
 
 def waves(transitions: Sequence[Transition]) -> Iterator[list[Numbered]]:
@@ -118,6 +118,18 @@ def write_arrays(wave: Sequence[Numbered]) -> list[object]:
     return [literal(column) for literal, column in zip(_LITERALS, columns, strict=True)]
 
 
+def request_arrays(edited: Sequence[TaskRecord]) -> list[object]:
+    """What `write_request.sql` wants."""
+    return [
+        texts([after.id for after in edited]),
+        numbers([after.version for after in edited]),
+        texts([after.metadata_json for after in edited]),
+        texts([after.initial_execution_metadata_json for after in edited]),
+        texts([after.rate_key for after in edited]),
+        texts([after.concurrency_key for after in edited]),
+    ]
+
+
 def further_lines(written: Iterable[Transition]) -> list[HistoryLine]:
     """Lines of history beyond the first, which is written along with the row."""
     long = [decided for decided in written if len(decided.history) > 1]
@@ -128,12 +140,13 @@ def history_lines(after: TaskRecord, events: Sequence[HistoryEvent]) -> Iterator
     """A line of history for each event that led to `after`."""
     for ordinal, event in enumerate(events):
         kind, state = text_of(event.kind), text_of(event.state)
-        yield after.id, after.revision, ordinal, event.at, kind, state, event.attempt, event.executor, event.reason
+        who = event.by or None
+        yield after.id, after.revision, ordinal, event.at, kind, state, event.attempt, event.executor, event.reason, who
 
 
 def history_arrays(lines: Iterable[HistoryLine]) -> list[object]:
     """What `write_history.sql` wants."""
-    literals: tuple[Literal, ...] = (texts, numbers, numbers, moments, texts, texts, numbers, texts, texts)
+    literals: tuple[Literal, ...] = (texts, numbers, numbers, moments, texts, texts, numbers, texts, texts, texts)
     return [literal(column) for literal, column in zip(literals, zip(*lines, strict=True), strict=True)]
 
 
@@ -155,7 +168,12 @@ def _is_end(decided: Transition, executor: str | None, at: object) -> bool:
 
 def _is_end_line(event: HistoryEvent, decided: Transition) -> bool:
     before, after = decided.before, decided.after
-    return event.at == after.finished_at and event.executor == before.executor and event.attempt == before.attempt
+    return (
+        event.at == after.finished_at
+        and event.executor == before.executor
+        and event.attempt == before.attempt
+        and not event.by
+    )
 
 
 def _write_values(decided: Transition) -> tuple[Any, ...]:
@@ -191,7 +209,7 @@ def _write_values(decided: Transition) -> tuple[Any, ...]:
 
 
 def _line(event: HistoryEvent) -> tuple[Any, ...]:
-    return event.at, text_of(event.kind), event.attempt, event.executor, event.reason
+    return event.at, text_of(event.kind), event.attempt, event.executor, event.reason, event.by or None
 
 
 def _id(numbered: Numbered) -> str:
@@ -222,6 +240,7 @@ _LITERALS: Final[tuple[Literal, ...]] = (
     moments,
     texts,  # the kind of the line of history
     numbers,
+    texts,
     texts,
     texts,
 )

@@ -1,4 +1,4 @@
-"""A `TaskFilter` as the conditions of a select, and the SQL function for JSON that is contained in JSON."""
+"""A `TaskFilter` as the conditions of a select, and the SQL functions that these conditions need."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from returns.result import Success
 
 from milepost.clock import to_micros
 from milepost.lifecycle.states import TaskState
-from milepost.payload import contains, from_json_text
+from milepost.payload import JsonText, contains, from_json_text
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.stores.sqlite.driver import Connection
+from milepost.stores.sqlite.fields import field_conditions
+from milepost.stores.text_search import NOTHING, pattern_of, stands_in
 
 Condition: TypeAlias = tuple[str, tuple[object, ...]]
 
 CONTAINS = "milepost_contains"
+STANDS_IN = "milepost_stands_in"
+_SEARCHED = "crash, name, key, correlation, metadata_json, execution_metadata_json, error_json"
 _PARTS_KEPT = 64
+_NO_LIMIT = 1 << 62
 _BUSY_STATES = frozenset({TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED})
 
 
@@ -34,14 +39,23 @@ def search_of(wanted: TaskFilter, limit: int) -> tuple[str, tuple[object, ...]]:
     return sql, (*parameters, max(0, limit))
 
 
+def ids_of(wanted: TaskFilter) -> tuple[str, tuple[object, ...]]:
+    """The select of the ids of all records that match, and its parameters."""
+    sql, parameters = search_of(wanted, _NO_LIMIT)
+    return f"select id from ({sql})", parameters
+
+
 def count_of(wanted: TaskFilter) -> tuple[str, tuple[object, ...]]:
     """The count of all records that match, and its parameters."""
     where, parameters = _where(_conditions(wanted))
     return f"select count(*) from milepost_task{where}", parameters
 
 
-def define_contains(connection: Connection) -> None:
-    """Make `payload.contains` known to SQL as `milepost_contains(whole, part)`; damaged text contains nothing."""
+def define_functions(connection: Connection) -> None:
+    """Make known to SQL what it has no words for, `payload.contains` and `text_search.stands_in`.
+
+    Damaged JSON contains nothing, and is searched for texts as the text that it is.
+    """
     part_of = lru_cache(_PARTS_KEPT)(from_json_text)  # a query asks about one part again and again
 
     def milepost_contains(whole: object, part: object) -> int:
@@ -53,12 +67,17 @@ def define_contains(connection: Connection) -> None:
             case _:
                 return 0
 
+    def milepost_stands_in(crash: object, *texts_and_pattern: object) -> int:
+        *texts, pattern = (value if isinstance(value, str) else None for value in texts_and_pattern)
+        return int(stands_in(pattern or NOTHING, crash if isinstance(crash, str) else None, *texts))
+
     connection.define(CONTAINS, 2, milepost_contains)
+    connection.define(STANDS_IN, 8, milepost_stands_in)
 
 
-def knows_contains(connection: Connection) -> bool:
-    """Whether it was defined there before: defining it again fails while a statement is running."""
-    return bool(connection.execute("select 1 from pragma_function_list where name = ?", (CONTAINS,)))
+def knows_functions(connection: Connection) -> bool:
+    """Whether they were defined there before: defining them again fails while a statement is running."""
+    return bool(connection.execute("select 1 from pragma_function_list where name = ?", (STANDS_IN,)))
 
 
 def _conditions(wanted: TaskFilter) -> Iterator[Condition]:
@@ -70,9 +89,12 @@ def _conditions(wanted: TaskFilter) -> Iterator[Condition]:
     yield from _any_of("correlation", wanted.correlations)
     yield from _within("created_at", wanted.created_from, wanted.created_before)
     yield from _within("due_at", wanted.due_from, wanted.due_before)
+    yield from _within("finished_at", wanted.finished_from, wanted.finished_before)
     # Last: payloads are read only of rows that everything cheaper has let through.
-    yield from ((f"{CONTAINS}(metadata_json, ?)", (part,)) for part in wanted.metadata)
-    yield from ((f"{CONTAINS}(execution_metadata_json, ?)", (part,)) for part in wanted.execution_metadata)
+    yield from _contains("metadata_json", wanted.metadata)
+    yield from _contains("execution_metadata_json", wanted.execution_metadata)
+    if wanted.texts is not None:
+        yield f"{STANDS_IN}({_SEARCHED}, ?)", (pattern_of(wanted.texts),)
 
 
 def _state(states: tuple[TaskState, ...] | None) -> Iterator[Condition]:
@@ -84,6 +106,12 @@ def _state(states: tuple[TaskState, ...] | None) -> Iterator[Condition]:
         yield "state <> 'pending' and state <> 'running' and state <> 'completed'", ()
     elif set(states) == {TaskState.RUNNING}:
         yield "executor is not null", ()
+
+
+def _contains(column: str, parts: tuple[JsonText, ...]) -> Iterator[Condition]:
+    for part in parts:
+        yield from field_conditions(column, part)
+        yield f"{CONTAINS}({column}, ?)", (part,)
 
 
 def _any_of(column: str, values: tuple[str, ...] | None) -> Iterator[Condition]:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from milepost.errors import StoreReadOnly, StoreUnreachable
 from milepost.stores.sqlite.driver import Connection, Driver, Place
-from milepost.stores.sqlite.filters import define_contains
+from milepost.stores.sqlite.filters import define_functions
 from milepost.stores.sqlite.libraries import driver_of
 from milepost.stores.sqlite.migrations import is_current, migrate, schema_old, schema_version
 from milepost.stores.sqlite.patience import BUSY_SECONDS, Patience
@@ -53,7 +53,7 @@ class Opening:
                 _set_up_writing(connection, self.place.path)
             if not current:
                 migrate(connection, self.place)
-            define_contains(connection)
+            define_functions(connection)
         except BaseException:
             connection.close()
             raise
@@ -64,7 +64,7 @@ class Opening:
         try:
             connection.execute(f"pragma busy_timeout = {round(busy_seconds * 1_000)}")
             connection.execute("pragma query_only = on")
-            define_contains(connection)
+            define_functions(connection)
         except BaseException:
             connection.close()
             raise

@@ -17,6 +17,7 @@ from milepost.clock import EPOCH, to_micros
 from milepost.crash import Crash
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
+from milepost.lifecycle.terms import Terms
 from milepost.lifecycle.transition import Transition
 from milepost.payload import from_json_text
 from milepost.stores.protocol import Lease
@@ -88,6 +89,8 @@ def record_of(row: Row) -> TaskRecord:
 
 def insert_values(record: TaskRecord) -> Values:
     """What `insert.sql` wants."""
+    created_at, due_at = record.created_at, record.due_at
+    created = to_micros(created_at)
     return (
         record.id,
         record.name,
@@ -116,8 +119,8 @@ def insert_values(record: TaskRecord) -> Values:
         record.error_json,
         _text(record.audit),
         _text(record.state),
-        to_micros(record.created_at),
-        None if record.due_at is None else to_micros(record.due_at),
+        created,
+        created if due_at is created_at else None if due_at is None else to_micros(due_at),
         None if record.started_at is None else to_micros(record.started_at),
         None if record.finished_at is None else to_micros(record.finished_at),
         None if record.deadline_at is None else to_micros(record.deadline_at),
@@ -169,6 +172,12 @@ def write_values(decided: Transition) -> Values:
     )
 
 
+def request_values(after: TaskRecord) -> Values:
+    """What `write_request.sql` wants."""
+    request = (after.version, after.metadata_json, after.initial_execution_metadata_json)
+    return (*request, after.rate_key, after.concurrency_key, after.id)
+
+
 def commit_values(decided: Transition) -> Values:
     """What `write_commit.sql` wants."""
     before, after = decided.before, decided.after
@@ -189,13 +198,14 @@ def history_values(after: TaskRecord, events: tuple[HistoryEvent, ...]) -> Itera
     """What `write_history.sql` wants, a line for each event that led to `after`."""
     for ordinal, event in enumerate(events):
         at, kind, state = to_micros(event.at), _text(event.kind), _text(event.state)
-        yield (after.id, after.revision, ordinal, at, kind, state, event.attempt, event.executor, event.reason)
+        who = event.by or None
+        yield (after.id, after.revision, ordinal, at, kind, state, event.attempt, event.executor, event.reason, who)
 
 
 def event_of(row: Row) -> HistoryEvent:
     """A line of history."""
-    at, kind, state, attempt, executor, reason = row
-    return HistoryEvent(_moment(at), _KINDS[kind], _STATES[state], attempt, executor, reason)
+    at, kind, state, attempt, executor, reason, by = row
+    return HistoryEvent(_moment(at), _KINDS[kind], _STATES[state], attempt, executor, reason, by or "")
 
 
 def lease_values(lease: Lease) -> Values:
@@ -203,16 +213,19 @@ def lease_values(lease: Lease) -> Values:
     times = (lease.started_at, lease.renewed_at, lease.lease_until)
     tasks = json.dumps(dict(lease.tasks))
     queues = None if lease.queues is None else json.dumps(lease.queues)
-    return (lease.executor, lease.host, lease.pid, *map(to_micros, times), lease.slots, lease.running, tasks, queues)
+    terms = lease.terms.to_json_text()
+    counts = (lease.slots, lease.running)
+    return (lease.executor, lease.host, lease.pid, *map(to_micros, times), *counts, tasks, queues, terms)
 
 
 def lease_of(row: Row) -> Lease:
     """An executor's lease."""
-    executor, host, pid, *times, slots, running, tasks, queues = row
+    executor, host, pid, *times, slots, running, tasks, queues, terms = row
     started_at, renewed_at, lease_until = map(_moment, times)
     known = cast("dict[str, int]", from_json_text(tasks).value_or(None) or {})
     served = None if queues is None else tuple(cast("list[str]", from_json_text(queues).value_or(None) or []))
-    return Lease(executor, host, pid, started_at, renewed_at, lease_until, slots, running, known, served)
+    told = Terms.from_json_text(terms)
+    return Lease(executor, host, pid, started_at, renewed_at, lease_until, slots, running, known, served, told)
 
 
 @lru_cache(_MOMENTS_KEPT)

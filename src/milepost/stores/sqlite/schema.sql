@@ -15,7 +15,7 @@ CREATE TABLE milepost_history (
   state text not null,
   attempt integer not null,
   executor text,
-  reason text not null,
+  reason text not null, actor text,
   primary key (task, revision, ordinal)
 ) strict, without rowid;
 
@@ -30,7 +30,7 @@ CREATE TABLE milepost_lease (
   running integer not null,
   tasks_json text not null,
   queues_json text
-) strict, without rowid;
+, terms_json text not null default '{}') strict, without rowid;
 
 CREATE TABLE milepost_log (
   task text not null,
@@ -58,7 +58,6 @@ CREATE TABLE milepost_rate (
   name text not null,
   key text not null,
   used_until integer not null,
-  next_slot integer not null,
   primary key (name, key)
 ) strict, without rowid;
 
@@ -110,6 +109,8 @@ CREATE TABLE milepost_task (
   check ((state = 'completed' or state = 'failed' or state = 'cancelled') = (finished_at is not null))
 ) strict;
 
+CREATE INDEX milepost_log_age on milepost_log (at);
+
 CREATE INDEX milepost_rate_idle on milepost_rate (used_until);
 
 CREATE INDEX milepost_task_cancelling on milepost_task (executor)
@@ -121,13 +122,16 @@ CREATE INDEX milepost_task_due on milepost_task (queue, name, version, priority,
 
 CREATE UNIQUE INDEX milepost_task_key on milepost_task (name, key) where key is not null and finished_at is null;
 
-CREATE INDEX milepost_task_parked on milepost_task (name, concurrency_key, priority)
+CREATE INDEX milepost_task_parked on milepost_task (name, concurrency_key, priority desc)
 where limited_by = 'concurrency' and due_at is not null;
 
 CREATE INDEX milepost_task_running on milepost_task (executor, queue, name, version) where executor is not null;
 
 CREATE INDEX milepost_task_sharing on milepost_task (name, concurrency_key)
 where concurrency_key is not null and executor is not null;
+
+CREATE INDEX milepost_task_slots on milepost_task (name, rate_key, slot_at)
+where limited_by = 'rate' and slot_at is not null and due_at is not null;
 
 CREATE INDEX milepost_task_state on milepost_task (state, id)
 where state <> 'pending' and state <> 'running' and state <> 'completed';

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, cast, final
 from urllib.parse import quote
 
@@ -102,7 +103,8 @@ class StdlibConnection:
         self.raw.set_progress_handler(overdue, STEPS_BETWEEN_LOOKS)
 
     def close(self) -> None:
-        self._cursor.close()  # the file stays open for as long as a cursor holds a statement
+        with suppress(sqlite3.ProgrammingError):  # closed already
+            self._cursor.close()  # the file stays open for as long as a cursor holds a statement
         self.raw.close()
 
 

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast, final
 
 from milepost.clock import Clock, system_clock
-from milepost.errors import StoreClosed, StoreError
+from milepost.errors import StoreError
 from milepost.stores.protocol import Hint, Session
 from milepost.stores.sqlite import mixing
 from milepost.stores.sqlite.driver import Connection, Place
-from milepost.stores.sqlite.filters import define_contains, knows_contains
+from milepost.stores.sqlite.filters import define_functions, knows_functions
 from milepost.stores.sqlite.libraries import LIBRARIES, driver_of
+from milepost.stores.sqlite.lookout import Lookout
 from milepost.stores.sqlite.opening import Opening
 from milepost.stores.sqlite.patience import BUSY_SECONDS
 from milepost.stores.sqlite.reader import Reader
@@ -50,9 +51,8 @@ class SqliteStore:
         self._readers = OwnedThreads[Session](
             "milepost-sqlite-reader", self._hire_reader, threads_max=_READERS_MAX, batch_jobs_max=1
         )
-        self._watches: frozenset[SqliteWatch] = frozenset()
+        self._lookout = Lookout(self._bulletin, self._opening.watcher)
         self._lock = threading.Lock()
-        self._closed = False
         self._has_left = False
         mixing.enter(place.path, place.library)
         self._warn_of_wal_reset()
@@ -117,40 +117,28 @@ class SqliteStore:
             raise ValueError(f"the connection is to {path or 'a database in memory'}, the store is {self._place.path}")
         if not database.in_transaction and not database.begins_by_itself:
             raise ValueError("the connection has no open transaction; begin one first, so that it is all or nothing")
-        if not knows_contains(database):
-            define_contains(database)
+        if not knows_functions(database):
+            define_functions(database)
         return SqliteSession(database, self._ticker, is_lent=True)
 
     def watch(self, hints: Hint) -> SqliteWatch:
         """Listen for `hints`, from now on."""
-        with self._lock:
-            if self._closed:
-                raise StoreClosed("the store is closed; use it inside its `open_store` block")
-            watch = SqliteWatch(hints, self._bulletin, self._opening.watcher, self._forget)
-            self._watches |= {watch}
-        return watch
+        return SqliteWatch(hints, self._bulletin, self._lookout)
 
     def close(self) -> None:
         """Finish what is under way, then release every thread, connection and file. May be called twice."""
         # The writer last: only a connection that can write folds the log into the file when the last one closes.
         self._readers.close()
-        self._close_watches()
+        self._lookout.close()
         self._writer.close()
         self._leave()
 
     async def aclose(self) -> None:
         """`close` without blocking trio's thread."""
         await self._readers.aclose()
-        self._close_watches()
+        self._lookout.close()
         await self._writer.aclose()
         self._leave()
-
-    def _close_watches(self) -> None:
-        with self._lock:
-            self._closed = True
-            watches = self._watches
-        for watch in watches:
-            watch.close()
 
     def _leave(self) -> None:
         with self._lock:
@@ -163,10 +151,6 @@ class SqliteStore:
 
     def _hire_reader(self) -> Reader:
         return Reader(self._opening, self._ticker)
-
-    def _forget(self, watch: SqliteWatch) -> None:
-        with self._lock:
-            self._watches -= {watch}
 
     def _refuse_nesting(self) -> None:
         if self._writer.includes_this() or self._readers.includes_this():

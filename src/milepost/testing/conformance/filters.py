@@ -98,9 +98,26 @@ async def a_range_of_due_times_leaves_out_what_is_not_due(store: Store) -> None:
     await _finds(store, [1], due_from=NOW + SECOND, due_before=NOW + 2 * SECOND)
 
 
+async def a_range_of_ends_leaves_out_what_has_not_ended(store: Store) -> None:
+    await insert(store, sample(9, queue="other"))
+    for n in range(4):
+        await apply(store, await claim_one(store, sample(n)), events.Succeeded(_X), now=NOW + n * SECOND)
+    await _finds(store, [2, 3], finished_from=NOW + 2 * SECOND)
+    await _finds(store, [0, 1], finished_before=NOW + 2 * SECOND)
+    await _finds(store, [1], finished_from=NOW + SECOND, finished_before=NOW + 2 * SECOND)
+
+
+async def a_text_that_no_store_can_hold_is_found_nowhere(store: Store) -> None:
+    await insert(store, sample(1, key="k", correlation="c"), sample(2, key="\\0", correlation="\\ud800"))
+    for text in ("\0", "k\0", "\ud800", "\udfff k"):
+        for field in ("ids", "names", "queues", "keys", "correlations", "texts"):
+            await _finds(store, [], **{field: (text,)})
+    await _finds(store, [1], keys=("\0", "k", "\ud800"))
+
+
 async def an_empty_tuple_of_values_matches_nothing(store: Store) -> None:
     await insert(store, sample(1, key="k", correlation="c"))
-    for field in ("ids", "names", "states", "queues", "keys", "correlations"):
+    for field in ("ids", "names", "states", "queues", "keys", "correlations", "texts"):
         await _finds(store, [], **{field: ()})
 
 

@@ -10,7 +10,10 @@ import attrs
 
 from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
+from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
+from milepost.lifecycle.queues import WhenFull
 from milepost.lifecycle.record import TaskRecord
+from milepost.lifecycle.terms import Terms
 from milepost.payload import JsonText
 from milepost.stores.protocol import Held, Lease, Session, Store
 from milepost.testing.conformance.kit import (
@@ -43,6 +46,12 @@ _ADA = Lease(
     running=7,
     tasks={"send": 2, 'it\'s\na "näme"': 1},
     queues=("bulk", "ä 'queue', {of} \"sorts\"", ""),
+    terms=Terms(
+        stalls_max=7,
+        queue_slots={"ä 'queue', {of} \"sorts\"": 3},
+        rates={"send": RateLimit(100, timedelta(seconds=1), 1, horizon=timedelta(microseconds=1))},
+        concurrency={'it\'s\na "näme"': ConcurrencyLimit(2, when_full=WhenFull.REJECT)},
+    ),
 )
 
 

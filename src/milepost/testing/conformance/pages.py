@@ -97,6 +97,15 @@ async def count_ignores_the_cursor_and_the_order(store: Store) -> None:
     same(await count(store, TaskFilter()), 6, "count of everything")
 
 
+async def ids_are_told_of_all_that_match(store: Store) -> None:
+    await insert(store, *samples(5, 3, 9, 1), sample(2, name="other"))
+    for order in TaskOrder:
+        for wanted in (TaskFilter(order=order), TaskFilter(names=("send",), cursor=task_id(3), order=order)):
+            found = await store.read(lambda session: session.ids(wanted))  # noqa: B023 (run at once)
+            same(found, [record.id for record in await search(store, wanted)], f"the ids of a search, {order.value}")
+    same(await store.read(lambda session: session.ids(TaskFilter(names=("none",)))), [], "the ids of no task")
+
+
 async def a_search_sees_the_present_state(store: Store) -> None:
     await insert(store, *samples(1, 2))
     cancelled = await apply(store, sample(1), events.CancelRequested("enough"))

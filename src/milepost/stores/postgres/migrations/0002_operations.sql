@@ -16,8 +16,15 @@ alter table {schema}.milepost_task
 create index milepost_task_sharing on {schema}.milepost_task (name, concurrency_key)
 where concurrency_key is not null and executor is not null;
 
-create index milepost_task_parked on {schema}.milepost_task (name, concurrency_key, priority, number)
+create index milepost_task_parked on {schema}.milepost_task (name, concurrency_key, priority desc, number)
 where limited_by = 'concurrency' and due_at is not null;
+
+-- Which starts of a rate are given away.
+create index milepost_task_slots on {schema}.milepost_task (name, rate_key, slot_at)
+where limited_by = 'rate' and slot_at is not null and due_at is not null;
+
+-- How many of what an executor starts, as it told with its lease.
+alter table {schema}.milepost_lease add column terms json not null default '{}';
 
 -- Queues that somebody has paused, weighed or bounded.
 create table {schema}.milepost_queue (
@@ -31,12 +38,11 @@ create table {schema}.milepost_queue (
   spill_to text collate "C"
 );
 
--- How much of a rate each key has used up. A key without a row has used nothing.
+-- Until when each key's rate is used up. A key without a row has used nothing.
 create table {schema}.milepost_rate (
   name text collate "C" not null,
   key text collate "C" not null,
   used_until timestamptz not null,
-  next_slot timestamptz not null,
   primary key (name, key)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
@@ -51,4 +57,11 @@ create table {schema}.milepost_log (
   message text collate "C" not null
 ) with (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_scale_factor = 0.05);
 
-create index milepost_log_task on {schema}.milepost_log (task);
+-- In the order in which they are read; lines that are there already are not added again.
+create unique index milepost_log_line on {schema}.milepost_log (task, fence, ordinal);
+
+-- For those that are old enough to go.
+create index milepost_log_age on {schema}.milepost_log (at);
+
+-- Who asked for a change, as they called themselves.
+alter table {schema}.milepost_history add column actor text collate "C";

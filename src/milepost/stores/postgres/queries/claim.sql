@@ -1,11 +1,20 @@
 -- Takes expired tasks, at most $5 of them, then due ones up to $4 in all. $1 executor, $2 queue, $3 now, $6 names with
--- $7 the highest version known of each, $8 the start of every token, $9 the audit levels that keep a claim.
+-- $7 the highest version known of each, $8 the start of every token, $9 the audit levels that keep a claim, $10 how many
+-- due ones may be added to what runs of the queue, null where nobody has counted.
 -- A lane is a name, a version and a priority; within it only due time and arrival decide. Lanes are found by jumps in
 -- the index, each lane is read from its head and no further than needed. First it is counted what is wanted of each
 -- lane, then so many rows of each are locked, past those that others have locked. Before the head of a lane there is
 -- what was claimed since the last vacuum: to find the head is to pass it by, and that is done once.
+-- That a row may be locked here locks the table of settings against those who change it, whether there is a row or not.
 with recursive
-  wanted (name, known) as materialized (select * from unnest($6::text[], $7::int[])),
+  shut as materialized (
+    select from {schema}.milepost_queue
+    where name = $2 and (paused_at is not null or (concurrency is not null and $10::int is null))
+    for key share
+  ),
+  wanted (name, known) as materialized (
+    select * from unnest($6::text[], $7::int[]) where not exists (select from shut)
+  ),
   lane (name, known, version, priority, due_at, number) as (
     select wanted.name, wanted.known, head.version, head.priority, head.due_at, head.number
     from wanted
@@ -64,7 +73,7 @@ with recursive
         limit $5::int
       ) as task
       order by task.number
-      limit case when $4::int = 1 and exists (select 1 from due_lane) then 0 else $5::int end
+      limit case when $4::int = 1 and $10::int is distinct from 0 and exists (select 1 from due_lane) then 0 else $5::int end
     ) as candidate
     cross join lateral (
       select task.number, task.ctid as place
@@ -95,7 +104,7 @@ with recursive
         order by row.due_at, row.number
         limit $4::int
       ) as first
-      limit $4::int - (select count(*) from expired)
+      limit least($4::int - (select count(*) from expired), $10::int)
     ) as counted
     group by counted.name, counted.version, counted.priority, counted.due_at, counted.number
   ),

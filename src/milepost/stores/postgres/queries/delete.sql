@@ -16,5 +16,10 @@ with
     delete from {schema}.milepost_history as line
     using gone
     where line.task = gone.number
+  ),
+  silenced as (
+    delete from {schema}.milepost_log as line
+    using gone
+    where line.task = gone.number
   )
 select count(*) from gone

@@ -4,6 +4,9 @@ with recursive
     select queue.name, task.name, task.known
     from unnest($1::text[], $2::int[]) as task (name, known)
     cross join unnest($3::text[]) as queue (name)
+    where not exists (
+      select from {schema}.milepost_queue as paused where paused.name = queue.name and paused.paused_at is not null
+    )
   ),
   lane (queue, name, known, version, priority, due_at) as (
     select wanted.queue, wanted.name, wanted.known, head.version, head.priority, head.due_at

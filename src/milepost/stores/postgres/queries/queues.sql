@@ -12,10 +12,11 @@ with recursive
     )
     from waiting
     where waiting.queue is not null
-  )
+  ),
+  paused (name) as materialized (select name from {schema}.milepost_queue where paused_at is not null)
 select waiting.queue
 from waiting
-where waiting.queue is not null and exists (
+where waiting.queue is not null and not exists (select from paused where paused.name = waiting.queue) and exists (
   select 1
   from wanted
   cross join lateral (
@@ -30,5 +31,5 @@ union
 select task.queue
 from {schema}.milepost_task as task
 join wanted on wanted.name = task.name and task.version <= wanted.known
-where task.executor is not null
+where task.executor is not null and not exists (select from paused where paused.name = task.queue)
 order by 1

@@ -11,7 +11,7 @@ with
       $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::json[], $27::boolean[],
       $28::double precision[], $29::text[],
       $30::timestamptz[], $31::timestamptz[], $32::text[], $33::timestamptz[],
-      $34::timestamptz[], $35::text[], $36::int[], $37::text[], $38::text[]
+      $34::timestamptz[], $35::text[], $36::int[], $37::text[], $38::text[], $39::text[]
     ) with ordinality
     as row (
       id, old_fence, old_token, old_sequence, old_revision, old_state,
@@ -20,7 +20,7 @@ with
       finished_at, deadline_at, cancel_requested_at, crash, is_reset,
       progress, progress_note,
       early_proceed_at, start_by, limited_by, slot_at,
-      at, kind, attempt, owner, reason, ord
+      at, kind, attempt, owner, reason, actor, ord
     )
   ),
   written as (
@@ -40,11 +40,11 @@ with
     where task.id = wanted.id and task.fence = wanted.old_fence and task.token is not distinct from wanted.old_token
       and task.sequence = wanted.old_sequence and task.revision = wanted.old_revision and task.state = wanted.old_state
     returning wanted.ord, task.number, task.revision, task.state, wanted.at, wanted.kind, wanted.attempt,
-      wanted.owner, wanted.reason
+      wanted.owner, wanted.reason, wanted.actor
   ),
   told as (
-    insert into {schema}.milepost_history (task, at, revision, ordinal, attempt, kind, state, executor, reason)
-    select number, at, revision, 0, attempt, kind, state, owner, reason
+    insert into {schema}.milepost_history (task, at, revision, ordinal, attempt, kind, state, executor, reason, actor)
+    select number, at, revision, 0, attempt, kind, state, owner, reason, actor
     from written
     where kind is not null
   )

@@ -16,8 +16,15 @@ alter table milepost_task add column slot_at integer;
 create index milepost_task_sharing on milepost_task (name, concurrency_key)
 where concurrency_key is not null and executor is not null;
 
-create index milepost_task_parked on milepost_task (name, concurrency_key, priority)
+create index milepost_task_parked on milepost_task (name, concurrency_key, priority desc)
 where limited_by = 'concurrency' and due_at is not null;
+
+-- Which starts of a rate are given away.
+create index milepost_task_slots on milepost_task (name, rate_key, slot_at)
+where limited_by = 'rate' and slot_at is not null and due_at is not null;
+
+-- How many of what an executor starts, as it told with its lease.
+alter table milepost_lease add column terms_json text not null default '{}';
 
 -- Queues that somebody has paused, weighed or bounded.
 create table milepost_queue (
@@ -31,12 +38,11 @@ create table milepost_queue (
   spill_to text
 ) strict, without rowid;
 
--- How much of a rate each key has used up. A key without a row has used nothing.
+-- Until when each key's rate is used up. A key without a row has used nothing.
 create table milepost_rate (
   name text not null,
   key text not null,
   used_until integer not null,
-  next_slot integer not null,
   primary key (name, key)
 ) strict, without rowid;
 
@@ -53,3 +59,9 @@ create table milepost_log (
   message text not null,
   primary key (task, fence, ordinal)
 ) strict, without rowid;
+
+-- For those that are old enough to go.
+create index milepost_log_age on milepost_log (at);
+
+-- Who asked for a change, as they called themselves.
+alter table milepost_history add column actor text;

@@ -1,4 +1,4 @@
-select at, kind, state, attempt, executor, reason
+select at, kind, state, attempt, executor, reason, actor
 from milepost_history
 where task = ?
 order by revision, ordinal

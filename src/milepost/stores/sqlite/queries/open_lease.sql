@@ -1,3 +1,3 @@
 insert or replace into milepost_lease (
-  executor, host, pid, started_at, renewed_at, lease_until, slots, running, tasks_json, queues_json
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  executor, host, pid, started_at, renewed_at, lease_until, slots, running, tasks_json, queues_json, terms_json
+) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

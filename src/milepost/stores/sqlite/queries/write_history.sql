@@ -1,2 +1,2 @@
-insert into milepost_history (task, revision, ordinal, at, kind, state, attempt, executor, reason)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into milepost_history (task, revision, ordinal, at, kind, state, attempt, executor, reason, actor)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -1,0 +1,15 @@
+-- Lines of runs whose claim still is the task's newest; those that are there already stay. They come in the order of
+-- their tasks' ids. The lock keeps a task from being deleted before its lines are there to be deleted with it; it
+-- hinders no other change.
+insert into {schema}.milepost_log (task, fence, ordinal, at, level, logger, message)
+select task.number, line.fence, line.ordinal, line.at, line.level, line.logger, line.message
+from unnest($1::text[], $2::int[], $3::int[], $4::timestamptz[], $5::int[], $6::text[], $7::text[])
+  as line (id, fence, ordinal, at, level, logger, message)
+cross join lateral (
+  select task.number
+  from {schema}.milepost_task as task
+  where task.id = line.id and task.fence = line.fence
+  limit 1
+  for key share
+) as task
+on conflict (task, fence, ordinal) do nothing

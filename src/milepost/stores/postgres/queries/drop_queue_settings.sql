@@ -1,0 +1,1 @@
+delete from {schema}.milepost_queue where name = $1

@@ -1,0 +1,6 @@
+-- In the order of their names, in which all of milepost locks queues.
+select name, paused_at, paused_reason, weight, concurrency, capacity, when_full, spill_to
+from {schema}.milepost_queue
+where name = any ($1::text[])
+order by name
+for no key update

@@ -1,0 +1,1 @@
+select count(*) from {schema}.milepost_task where executor is not null and queue = $1

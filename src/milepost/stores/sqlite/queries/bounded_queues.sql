@@ -1,0 +1,1 @@
+select name from milepost_queue where capacity is not null

@@ -1,0 +1,1 @@
+delete from milepost_task where id = ? and revision = ? and finished_at is not null

@@ -1,0 +1,1 @@
+delete from milepost_queue where name = ?
