@@ -415,7 +415,7 @@ def test_what_is_not_of_its_type_is_refused_with_its_path(type_: Any, value: obj
 
 def test_a_payload_of_two_megabytes_is_refused() -> None:
     refused = fault(codec(str).encode("x" * (2 * PAYLOAD_BYTES_MAX)))
-    assert refused == f"$: {2 * PAYLOAD_BYTES_MAX + 2} bytes, the limit is {PAYLOAD_BYTES_MAX}"
+    assert refused == f"$: {2 * PAYLOAD_BYTES_MAX + 2} bytes, the limit is {PAYLOAD_BYTES_MAX} (payload_bytes_max)"
     assert codec(str).encode("x" * (PAYLOAD_BYTES_MAX - 2)).unwrap()
 
 

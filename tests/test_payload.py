@@ -73,7 +73,8 @@ def test_many_flat_containers_are_not_deep() -> None:
 def test_the_size_is_limited_in_bytes(letter: str) -> None:
     size = 2 + 10 * len(letter.encode())
     assert to_json_text(letter * 10, bytes_max=size).unwrap() == f'"{letter * 10}"'
-    assert str(to_json_text(letter * 10, bytes_max=size - 1).failure()) == f"$: {size} bytes, the limit is {size - 1}"
+    told = f"$: {size} bytes, the limit is {size - 1} (payload_bytes_max)"
+    assert str(to_json_text(letter * 10, bytes_max=size - 1).failure()) == told
 
 
 @pytest.mark.parametrize("text", ["", "{", "nan", "NaN", "[Infinity]", "'a'", "[" * 100_000, "1" * 5_000, "{} {}"])

@@ -34,6 +34,7 @@ from milepost import (
     TaskResult,
     task,
 )
+from milepost.lifecycle.draft import Draft
 from milepost.registry import Registry
 from milepost.tasks import TaskShape
 
@@ -701,8 +702,14 @@ VERSIONED = versioned(3, {1: _renamed, 2: _paged})
 # Requests.
 
 
+def drafted(request: TaskRequest[Any, Any, Any, Any], audit: Audit = Audit.TRANSITIONS) -> Draft:
+    draft = request.draft(audit)
+    assert isinstance(draft, Draft)
+    return draft
+
+
 def test_execution_metadata_starts_from_its_defaults() -> None:
-    draft = pure.with_metadata(Order(1)).draft().unwrap()
+    draft = drafted(pure.with_metadata(Order(1)))
     assert (draft.metadata_json, draft.execution_metadata_json) == ('{"id":1}', '{"page":0}')
 
     @task
@@ -717,10 +724,10 @@ def test_execution_metadata_starts_from_its_defaults() -> None:
     def optional(metadata: Empty, progress: Progress | None) -> Answer:
         return DONE
 
-    assert plain.with_metadata(1).draft().unwrap().execution_metadata_json == "0"
-    assert nothing.with_metadata(None).draft().unwrap().execution_metadata_json == "null"
+    assert drafted(plain.with_metadata(1)).execution_metadata_json == "0"
+    assert drafted(nothing.with_metadata(None)).execution_metadata_json == "null"
     given = optional.with_metadata(Empty()).with_execution_metadata(None)
-    assert given.draft().unwrap().execution_metadata_json == "null"
+    assert drafted(given).execution_metadata_json == "null"
     with pytest.raises(TaskDefinitionError, match="cannot start without execution metadata"):
         optional.with_metadata(Empty()).draft()
 
@@ -777,7 +784,7 @@ def test_defaults_that_are_computed_are_computed_for_each_request(kind: Any) -> 
 
     function.__annotations__["progress"] = kind
     counting = task(function)
-    texts = {counting.with_metadata(Order(1)).draft().unwrap().execution_metadata_json for _ in range(3)}
+    texts = {drafted(counting.with_metadata(Order(1))).execution_metadata_json for _ in range(3)}
     assert len(texts) == 3
 
 
@@ -807,7 +814,7 @@ def test_a_request_says_everything_that_the_draft_will() -> None:
         .with_correlation("order-42")
         .with_audit(Audit.NONE)
     )
-    draft = request.draft(Audit.FULL).unwrap()
+    draft = drafted(request, Audit.FULL)
     record = draft.record(moment)
     assert (record.name, record.version, record.queue, record.priority) == ("pure", 1, "slow", 3)
     assert (record.key, draft.on_conflict, record.correlation) == ("k", REJECT, "order-42")
@@ -837,14 +844,14 @@ def test_each_method_gives_a_copy_and_leaves_the_request_as_it_was() -> None:
 
 def test_the_audit_of_the_request_goes_before_that_of_the_task_and_of_the_client() -> None:
     audited = task(name="audited", audit=Audit.ERRORS)(pure.function).with_metadata(Order(1))
-    assert pure.with_metadata(Order(1)).draft(Audit.NONE).unwrap().audit is Audit.NONE
-    assert audited.draft(Audit.NONE).unwrap().audit is Audit.ERRORS
-    assert audited.with_audit(Audit.FULL).draft(Audit.NONE).unwrap().audit is Audit.FULL
+    assert drafted(pure.with_metadata(Order(1)), Audit.NONE).audit is Audit.NONE
+    assert drafted(audited, Audit.NONE).audit is Audit.ERRORS
+    assert drafted(audited.with_audit(Audit.FULL), Audit.NONE).audit is Audit.FULL
 
 
 def test_a_request_draws_a_new_id_for_each_draft() -> None:
     request = pure.with_metadata(Order(1))
-    assert request.draft().unwrap().id != request.draft().unwrap().id
+    assert drafted(request).id != drafted(request).id
 
 
 class Placeless(tzinfo):
@@ -878,10 +885,10 @@ def test_a_key_and_a_correlation_are_text_that_every_database_holds(text: Any) -
 
 def test_a_value_that_cannot_be_stored_is_a_refusal_that_names_the_part() -> None:
     wrong: Any = Order("1")  # type: ignore[arg-type]
-    assert refused(pure.with_metadata(wrong).draft()) == "metadata $.id: expected int, got str '1'"
+    assert str(pure.with_metadata(wrong).draft()) == "metadata $.id: expected int, got str '1'"
     other: Any = Strict(1)
-    said = refused(pure.with_metadata(Order(1)).with_execution_metadata(other).draft())
-    assert said == "execution metadata $: expected Progress, got Strict Strict(page=1)"
+    said = pure.with_metadata(Order(1)).with_execution_metadata(other).draft()
+    assert str(said) == "execution metadata $: expected Progress, got Strict Strict(page=1)"
 
 
 def test_a_request_is_typed_by_its_task() -> None:
@@ -920,3 +927,37 @@ def test_a_suspended_may_carry_one_member_of_the_execution_metadata() -> None:
         return Suspended(Strict(1))
 
     assert either.types.execution_metadata == Progress | Strict
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"retry": 3}, "retry is a Retry or None, got 3"),
+        ({"rate_limit": 5}, "rate_limit is a RateLimit or None, got 5"),
+        ({"concurrency_limit": 2}, "concurrency_limit is a ConcurrencyLimit or None, got 2"),
+        ({"audit": "full"}, "audit is one of Audit, as Audit.FULL, or None, got 'full'"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_where_the_task_is_written(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(TaskDefinitionError) as raised:
+        task(name="pure", **options)(pure.function)
+    assert str(raised.value) == said
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "said"),
+    [
+        # Taken for REPLACE, it would cancel the live task that holds the key.
+        ("with_key", ("k", "keep"), "on_conflict is KEEP, REPLACE or REJECT, got 'keep'"),
+        ("with_audit", ("full",), "an audit level is one of Audit, as Audit.FULL, got 'full'"),
+        ("after", (5,), "after() needs a timedelta, got 5"),
+        ("at", ("now",), "at() needs an aware datetime, got 'now'"),
+        ("start_within", (5,), "start_within() needs a timedelta, got 5"),
+    ],
+)
+def test_what_a_request_is_asked_for_in_another_kind_is_refused(
+    method: str, arguments: tuple[object, ...], said: str
+) -> None:
+    with pytest.raises(TaskDefinitionError) as raised:
+        getattr(pure.with_metadata(Order(1)), method)(*arguments)
+    assert str(raised.value) == said

@@ -18,6 +18,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 JsonText = NewType("JsonText", str)
 
 PAYLOAD_BYTES_MAX = 1 << 20
+PAYLOAD_BYTES_LIMIT = 1 << 26
+"""The most that a task may ask for: PostgreSQL's jsonb takes four times as much."""
 PAYLOAD_DEPTH_MAX = 64
 _INTEGER_DIGITS_MAX = 4_000
 _MESSAGE_CHARACTERS_MAX = 500
@@ -121,11 +123,11 @@ def write_json(
     if plain and shallow and "\\u0000" not in text and (keys_are_text or _keys_are_text(value)):
         if len(text) * 4 <= bytes_max or len(text.encode()) <= bytes_max:
             return JsonText(text)
-        return PayloadRefused("$", f"{len(text.encode())} bytes, the limit is {bytes_max}")
+        return _too_long(text, bytes_max)
     for fault in _faults(value, "$", 0, depth_max):
         return fault
     if len(text.encode()) > bytes_max:
-        return PayloadRefused("$", f"{len(text.encode())} bytes, the limit is {bytes_max}")
+        return _too_long(text, bytes_max)
     return JsonText(text)
 
 
@@ -165,6 +167,10 @@ def _keys_are_text(value: object) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _keys_are_text(item) for key, item in cast("Any", value.items()))
     return not isinstance(value, list | tuple) or all(map(_keys_are_text, cast("list[object]", value)))
+
+
+def _too_long(text: str, bytes_max: int) -> PayloadRefused:
+    return PayloadRefused("$", f"{len(text.encode())} bytes, the limit is {bytes_max} (payload_bytes_max)")
 
 
 def _first_fault(value: Json, depth_max: int) -> PayloadRefused:

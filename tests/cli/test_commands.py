@@ -135,8 +135,8 @@ def test_status_of_a_newer_schema_is_5(url: str, capsys: pytest.CaptureFixture[s
 
 def test_copy_moves_everything_and_tells_the_sums(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "db", "copy", url, "sqlite:///other.db")
-    assert "copied 5 tasks and 3 lines of history" in shown
-    assert shown.count("sha256:") == 2
+    assert "copied 5 tasks, 3 lines of history and 1 log lines from" in shown
+    assert shown.count("sha256:") == 3
     with BlockingClient.connect("sqlite:///other.db", migrate=False) as copied, BlockingClient.connect(url) as source:
         assert copied.search(TaskQuery()).records == source.search(TaskQuery()).records
 

@@ -49,6 +49,7 @@ def test_the_page_has_a_section_for_each_command_and_no_other() -> None:
     assert set(re.findall(r"^## `(milepost [^`]+)`$", PAGE, re.MULTILINE)) == set(COMMANDS)
     assert set(COMMANDS) == {
         "milepost run",
+        "milepost check",
         "milepost db migrate",
         "milepost db status",
         "milepost db copy",

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
+from milepost.cli.check import check
 from milepost.cli.database import database
 from milepost.cli.ends import ExitCode, exit_code_of, told
 from milepost.cli.executors import executor
@@ -22,6 +23,7 @@ app = App(
     help_format="plaintext",
 )
 app.command(run_command, name="run")
+app.command(check)
 app.command(database)
 app.command(executor)
 

@@ -83,8 +83,9 @@ def copy(
     finally:
         reading.close()
     print(
-        f"copied {sums.tasks.rows:,} tasks and {sums.history.rows:,} lines of history from {reading.url} to "
-        f"{writing.url}, and read them back\ntasks    sha256:{sums.tasks.sha256}\nhistory  sha256:{sums.history.sha256}"
+        f"copied {sums.tasks.rows:,} tasks, {sums.history.rows:,} lines of history and {sums.logs.rows:,} log lines "
+        f"from {reading.url} to {writing.url}, and read them back\ntasks    sha256:{sums.tasks.sha256}\n"
+        f"history  sha256:{sums.history.sha256}\nlogs     sha256:{sums.logs.sha256}"
     )
     return ExitCode.DONE
 

@@ -7,9 +7,10 @@ from cyclopts import App
 
 from milepost.cli.ends import ExitCode
 from milepost.cli.options import AsJson, Store
-from milepost.cli.output import ago, json_text, table
+from milepost.cli.output import ago, json_text
 from milepost.cli.settings import Settings
 from milepost.client import BlockingClient, ExecutorInfo
+from milepost.text import table
 
 executor = App(name="executor", help="Look at who works on a store.")
 

@@ -31,7 +31,8 @@ def enum_decoder(type_: Any, converter: Converter) -> Decode:
         if found is None and issubclass(type_, Flag) and is_exactly(value, int):
             return type_(value)  # several flags together are no member of their own
         if found is None:
-            raise WrongValue(f"{shown(value)} is not a value of {type_.__qualname__}")
+            why = f"not a value of {type_.__qualname__}"
+            raise WrongValue(f"{shown(value)} is {why}", bare=why)
         return found
 
     return decode
@@ -44,7 +45,8 @@ def literal_encoder(type_: Any, converter: Converter) -> Encode:
     def encode(value: Any) -> Any:
         if is_exactly(value, str, int, bool) and (type(value), value) in allowed:
             return value
-        raise WrongValue(f"{shown(value)} is not one of {get_args(type_)}")
+        why = f"not one of {get_args(type_)}"
+        raise WrongValue(f"{shown(value)} is {why}", bare=why)
 
     return encode
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, Literal, Never, NotRequired, Required, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Never, cast, get_args, get_origin
 
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
@@ -43,6 +43,7 @@ from milepost.codec.usable import (
     is_union,
     members_of,
     parts_of,
+    required_fields,
     runtime_class,
     unwrapped,
 )
@@ -114,10 +115,7 @@ def _class_decoder(type_: Any, converter: Converter) -> Decode:
 
 def _dictionary_fields(type_: Any) -> tuple[Mapping[str, Any], frozenset[str], str]:
     origin = get_origin(type_) or type_
-    marked = {key: get_origin(hint) for key, hint in get_type_hints(origin, include_extras=True).items()}
-    # `__required_keys__` knows nothing of what is written in annotations that are text.
-    required = (key for key, mark in marked.items() if mark is Required or key in origin.__required_keys__)
-    return fields_of(type_), frozenset(key for key in required if marked[key] is not NotRequired), origin.__qualname__
+    return fields_of(type_), frozenset(required_fields(type_)), origin.__qualname__
 
 
 def _check_keys(found: Any, fields: Mapping[str, Any], required: frozenset[str], name: str) -> None:
@@ -271,10 +269,10 @@ def _integer(key: str) -> int:
     # Two spellings of one number would become one key, and one of the two values would be lost.
     if str(number := int(key)) == key:
         return number
-    raise WrongValue(f"the key {shown(key)} is not an integer")
+    raise WrongValue(f"the key {shown(key)} is not an integer", bare="a key is not an integer")
 
 
-def _split(type_: Any) -> tuple[dict[type, Any], dict[str, Any]]:
+def split_union(type_: Any) -> tuple[dict[type, Any], dict[str, Any]]:
     """A union's members: those that JSON tells apart, by class, and those that need a tag, by tag."""
     members = {runtime_class(member): member for member in members_of(type_)}
     others = [cls for cls in members if cls not in (NoneType, *PRIMITIVES, list)]
@@ -287,7 +285,7 @@ def _split(type_: Any) -> tuple[dict[type, Any], dict[str, Any]]:
 
 
 def _union_encoder(type_: Any, converter: Converter) -> Encode:
-    plain, tagged = _split(type_)
+    plain, tagged = split_union(type_)
     hooks = {cls: encoder_of(converter, member) for cls, member in plain.items()}
     if float in hooks:
         hooks.setdefault(int, hooks[float])
@@ -312,7 +310,7 @@ def _union_encoder(type_: Any, converter: Converter) -> Encode:
 
 
 def _union_decoder(type_: Any, converter: Converter) -> Decode:
-    plain, tagged = _split(type_)
+    plain, tagged = split_union(type_)
     alone = [member for cls, member in plain.items() if cls is not NoneType] if not tagged else []
 
     def decode(value: Any, _: Any) -> Any:
@@ -326,14 +324,20 @@ def _union_decoder(type_: Any, converter: Converter) -> Decode:
             return to_float(value)
         tag, rest = _untagged(value, type_)
         if not is_exactly(tag, str) or tag not in tagged:
-            raise WrongValue(f"the type {shown(tag)} is none of {sorted(tagged)}")
+            known = f"is none of {sorted(tagged)}"
+            raise WrongValue(f"the type {shown(tag)} {known}", bare=f"the type {_name_of(tag)} {known}")
         if is_class(tagged[tag]):
             return converter.structure(rest, tagged[tag])
         if rest.keys() != {VALUE}:
-            raise WrongValue(f"a {tag} is written with {TAG} and {VALUE}, got {shown(sorted(rest))}")
+            why = f"a {tag} is written with {TAG} and {VALUE}"
+            raise WrongValue(f"{why}, got {shown(sorted(rest))}", bare=why)
         return converter.structure(rest[VALUE], tagged[tag])
 
     return decode
+
+
+def _name_of(tag: Any) -> str:
+    return repr(tag) if is_exactly(tag, str) and tag.isidentifier() and len(tag) <= 100 else "of its tag"
 
 
 def _untagged(value: Any, union: Any) -> tuple[Any, dict[str, Any]]:

@@ -31,12 +31,20 @@ def is_a(value: Any, class_: type) -> bool:
 
 
 class WrongValue(ValueError):
-    """A value that is not of its declared type; where it stands is found out later."""
+    """A value that is not of its declared type; where it stands is found out later.
+
+    `bare` is the message without the value, for types with secrets and for counting what went wrong.
+    """
+
+    def __init__(self, message: str, *, bare: str | None = None) -> None:
+        super().__init__(message)
+        self.bare = message if bare is None else bare
 
 
 def not_a(expected: str, value: object) -> WrongValue:
     """What to raise for a value that is not what was expected."""
-    return WrongValue(f"expected {expected}, got {type(value).__name__} {shown(value)}")
+    bare = f"expected {expected}, got {type(value).__name__}"
+    return WrongValue(f"{bare} {shown(value)}", bare=bare)
 
 
 def shown(value: object) -> str:
@@ -82,19 +90,21 @@ def _through_text(type_: type, to_text: Callable[[Any], str], from_text: Callabl
 
 def _aware(moment: datetime) -> datetime:
     if moment.tzinfo is None or moment.utcoffset() is None:
-        raise WrongValue(f"{moment.isoformat()} has no time zone: store aware datetimes")
+        bare = "a datetime has no time zone: store aware datetimes"
+        raise WrongValue(f"{moment.isoformat()} has no time zone: store aware datetimes", bare=bare)
     return moment
 
 
 def _located(clock: time) -> time:
     if clock.tzinfo is not None and clock.utcoffset() is None:
-        raise WrongValue(f"{clock!r} has a time zone without a fixed offset, which only a datetime can have")
+        why = "has a time zone without a fixed offset, which only a datetime can have"
+        raise WrongValue(f"{clock!r} {why}", bare=f"a time {why}")
     return clock
 
 
 def _finite(value: Decimal) -> Decimal:
     if not value.is_finite():
-        raise WrongValue(f"the Decimal {value} is not a number")
+        raise WrongValue(f"the Decimal {value} is not a number", bare="a Decimal is not a number")
     return value
 
 
@@ -102,7 +112,7 @@ def _decimal(text: str) -> Decimal:
     try:
         return _finite(Decimal(text))
     except InvalidOperation:  # it says nothing that a person could read
-        raise WrongValue(f"{shown(text)} is not the text of a Decimal") from None
+        raise WrongValue(f"{shown(text)} is not the text of a Decimal", bare="not the text of a Decimal") from None
 
 
 def _encode_timedelta(value: Any) -> int:

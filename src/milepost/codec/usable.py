@@ -19,6 +19,8 @@ from typing import (
     ForwardRef,
     Literal,
     Never,
+    NotRequired,
+    Required,
     TypeVar,
     Union,
     Unpack,
@@ -130,6 +132,21 @@ def fields_of(type_: Any) -> Mapping[str, Any]:
         found = {f.name: hints[f.name] for f in dataclasses.fields(origin) if f.init}
     given = _type_arguments(type_)
     return {name: _filled(t, given) for name, t in found.items()} if given else found
+
+
+def required_fields(type_: Any) -> list[str]:
+    """The fields of a class or TypedDict that must be stored, in order."""
+    origin = get_origin(type_) or type_
+    if attrs.has(origin):
+        return [f.name for f in attrs.fields(origin) if f.init and f.default is attrs.NOTHING]
+    if is_typeddict(origin):
+        marked = {key: get_origin(hint) for key, hint in get_type_hints(origin, include_extras=True).items()}
+        # `__required_keys__` knows nothing of what is written in annotations that are text.
+        required = (key for key, mark in marked.items() if mark is Required or key in origin.__required_keys__)
+        return [key for key in required if marked[key] is not NotRequired]
+    missing = dataclasses.MISSING
+    fields = dataclasses.fields(origin)
+    return [f.name for f in fields if f.init and f.default is missing and f.default_factory is missing]
 
 
 def _type_arguments(type_: Any) -> dict[Any, Any]:

@@ -9,12 +9,15 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import FrameType
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
+from milepost.codec.scalars import shown
 from milepost.errors import TaskDefinitionError
 from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
 from milepost.lifecycle.record import Audit
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.transition import Policy
+from milepost.payload import PAYLOAD_BYTES_LIMIT
 from milepost.results import TaskValue
+from milepost.tasks.checks import checked_kind, checked_name, checked_priority
 from milepost.tasks.definition import (
     AnyTask,
     AsyncTask,
@@ -23,8 +26,6 @@ from milepost.tasks.definition import (
     PureTask,
     TaskShape,
     Upgrade,
-    checked_name,
-    checked_priority,
 )
 from milepost.tasks.execution import BlockingExecution, Execution
 from milepost.tasks.signature import TaskSignature, read_signature
@@ -139,7 +140,8 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     raises `TaskDefinitionError` with the fix. `name` is stored in rows (default: the function's name), so renaming is
     a schema change. A plain `def` is called inline; `blocking=True` runs it on a worker thread, `cpu_bound=True` in a
     worker process (extra `cpu`; the function must be importable). `timeout_seconds` bounds one attempt,
-    `deadline_seconds` the whole task from its enqueueing.
+    `deadline_seconds` the whole task from its enqueueing, `start_within_seconds` the wait for its start from when it
+    falls due, `payload_bytes_max` each of its payloads (default: 1 MiB).
     """
     names = _locals_of(inspect.currentframe())
     if function is not None:
@@ -183,11 +185,15 @@ def _define(
     signature = read_signature(function, blocking=blocking or cpu_bound, names=names)
     kept = dict(upgrades or {})
     _check_versions(version, kept)
+    checked_kind(retry, Retry | None, "retry is a Retry or None")
+    checked_kind(rate_limit, RateLimit | None, "rate_limit is a RateLimit or None")
+    checked_kind(concurrency_limit, ConcurrencyLimit | None, "concurrency_limit is a ConcurrencyLimit or None")
+    checked_kind(audit, Audit | None, "audit is one of Audit, as Audit.FULL, or None")
     return _class_of(signature)(
         function,
         checked_name(_default_name(function) if name is None else name, "name of a task"),
         signature.types,
-        signature.codec,
+        signature.codec.bounded(_checked_bytes(payload_bytes_max)),
         _shape_of(signature, blocking=blocking, cpu_bound=cpu_bound),
         signature.takes_execution,
         version=version,
@@ -196,7 +202,7 @@ def _define(
         timeout_seconds=_checked_seconds(timeout_seconds, "timeout_seconds"),
         deadline_seconds=_checked_seconds(deadline_seconds, "deadline_seconds"),
         start_within_seconds=_checked_seconds(start_within_seconds, "start_within_seconds"),
-        payload_bytes_max=_checked_bytes(payload_bytes_max),
+        payload_bytes_max=payload_bytes_max,
         queue=checked_name(queue, "queue"),
         priority=checked_priority(priority),
         audit=audit,
@@ -245,6 +251,9 @@ def _checked_seconds(seconds: float | None, what: str) -> float | None:
 
 
 def _checked_bytes(count: int | None) -> int | None:
-    if count is not None and (type(count) is not int or count < 2):
-        raise TaskDefinitionError(f"payload_bytes_max is a whole number from 2, got {count!r}")
+    if count is not None and (type(count) is not int or not 2 <= count <= PAYLOAD_BYTES_LIMIT):
+        raise TaskDefinitionError(
+            f"payload_bytes_max is a whole number from 2 to {PAYLOAD_BYTES_LIMIT}, got {shown(count)}: what is larger "
+            "belongs in a file or a table, with its name in the payload"
+        )
     return count

@@ -5,11 +5,11 @@ Both are frozen values. Calling a task calls the function exactly as it was writ
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Generic, Self, TypeAlias, TypeVar, final
+from uuid import UUID
 
 import attrs
 from attrs import field, frozen
@@ -18,16 +18,18 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.clock import EPOCH
 from milepost.codec import TypeCodec
-from milepost.codec.scalars import shown
 from milepost.errors import TaskDefinitionError
 from milepost.ids import new_id
 from milepost.lifecycle.draft import Draft, OnConflict
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.transition import Policy
-from milepost.payload import Json, JsonText, PayloadRefused, from_json_text, legible, to_json_text
+from milepost.payload import Json, JsonText, PayloadRefused, legible
 from milepost.results import TaskResult
+from milepost.tasks import stored
+from milepost.tasks.checks import checked_id, checked_kind, checked_name, checked_priority, checked_text
 from milepost.tasks.execution import BlockingExecution, Execution
+from milepost.tasks.limit_keys import NO_LIMIT_KEYS, LimitKeys, limit_keys_of
 
 M_con = DefaultTypeVar("M_con", contravariant=True, default=Any)
 X_inv = DefaultTypeVar("X_inv", default=Any)
@@ -37,8 +39,6 @@ S_co = DefaultTypeVar("S_co", covariant=True, default=Any)
 T = TypeVar("T")
 
 Upgrade: TypeAlias = Callable[[Json, Json], tuple[Json, Json]]
-_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
-_KEY_CHARACTERS_MAX = 200
 _CONSTANTS = frozenset({type(None), bool, int, float, str})
 
 
@@ -75,6 +75,13 @@ class TaskCodec:
     execution_metadata: TypeCodec[Any]
     result: TypeCodec[Any]
     error: TypeCodec[Any]
+
+    def bounded(self, bytes_max: int | None) -> TaskCodec:
+        """The same, for payloads of up to `bytes_max` bytes each; None: as they are."""
+        if bytes_max is None:
+            return self
+        parts = (self.metadata, self.execution_metadata, self.result, self.error)
+        return TaskCodec(*(attrs.evolve(part, bytes_max=bytes_max) for part in parts))
 
 
 @frozen(eq=False, repr=False)
@@ -126,47 +133,49 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
 
     def decode(self, version: int, metadata: str, execution_metadata: str) -> Result[tuple[Any, Any], PayloadRefused]:
         """The typed metadata and execution metadata of a stored row, upgraded from its version to this one."""
-        if version != self.version:
-            match self._upgraded(version, metadata, execution_metadata):
-                case Success((metadata, execution_metadata)):
-                    pass
-                case refused:
-                    return Failure(refused.failure())
-        m = self.codec.metadata.decode(metadata)
-        x = self.codec.execution_metadata.decode(execution_metadata)
-        if not isinstance(m, Success):
-            return Failure(_in("metadata", m.failure()))
-        if not isinstance(x, Success):
-            return Failure(_in("execution metadata", x.failure()))
-        return Success((m.unwrap(), x.unwrap()))
+        return stored.decoded(self, version, metadata, execution_metadata)
 
-    def read(self, version: int, metadata: str, execution_metadata: str) -> tuple[Any, Any]:
-        """`decode` for what is most likely sound: raises anything at all for what is not."""
-        if version != self.version:
-            metadata, execution_metadata = self._upgraded(version, metadata, execution_metadata).unwrap()
-        return self.codec.metadata.read(metadata), self.codec.execution_metadata.read(execution_metadata)
+    def read(self, record: TaskRecord) -> tuple[Any, Any]:
+        """`decode` for a record of this version that is most likely sound: raises anything at all for what is not."""
+        codec = self.codec
+        return codec.metadata.read(record.metadata_json), codec.execution_metadata.read(record.execution_metadata_json)
 
-    def _upgraded(
-        self, version: int, metadata: str, execution_metadata: str
-    ) -> Result[tuple[str, str], PayloadRefused]:
-        if version > self.version:
-            return _refuse(f"stored as version {version}, this program knows {self.name!r} up to {self.version}")
-        m, x = from_json_text(metadata), from_json_text(execution_metadata)
-        if not isinstance(m, Success):
-            return Failure(_in("metadata", m.failure()))
-        if not isinstance(x, Success):
-            return Failure(_in("execution metadata", x.failure()))
-        values = m.unwrap(), x.unwrap()
-        for step in range(version, self.version):
-            upgrade = self.upgrades.get(step)
-            if upgrade is None:
-                return _refuse(f"stored as version {version} and {self.name!r} has no upgrade from {step}")
-            try:
-                metadata_value, execution_value = upgrade(*values)
-            except Exception as error:  # user code: what it raises makes this one row undecodable
-                return _refuse(f"the upgrade from version {step} failed: {type(error).__name__}: {legible(error)}")
-            values = metadata_value, execution_value
-        return _written(*values)
+    def moved(self, record: TaskRecord) -> Result[TaskRecord, PayloadRefused]:
+        """The record with its payloads upgraded to this version; itself where it is of this version.
+
+        Whoever writes typed execution metadata to a row must move it first: a row has one version for all of it.
+        """
+        moved = stored.moved(self, record)
+        return Failure(moved.refusal) if isinstance(moved, stored.RowFault) else Success(moved)
+
+    def shown(self, record: TaskRecord) -> TaskRecord:
+        """What people may see of a record: its payloads, upgraded if they have secrets, with `***` for each secret.
+
+        Of a payload that cannot be read nothing is shown if its type has secrets. Never raises.
+        """
+        return stored.shown(self, record)
+
+    def faults_of(self, record: TaskRecord) -> Iterator[stored.RowFault]:
+        """Whatever keeps this program from reading a record, the first fault of each of its payloads.
+
+        Result and error are looked at once the task has ended.
+        """
+        return stored.faults_of(self, record)
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether some payload may hold a secret."""
+        codec = self.codec
+        return any(part.has_secrets for part in (codec.metadata, codec.execution_metadata, codec.result, codec.error))
+
+    def hide(self, text: str, record: TaskRecord) -> str:
+        """`text`, such as an exception's message, with `***` for each secret of the record that stands in it."""
+        return stored.hidden(self, record, text)
+
+    def limit_keys(self, metadata: object) -> LimitKeys:
+        """By which keys a task with this metadata is counted under its limits. Raises `TaskDefinitionError` where one
+        of their key functions does not give a text."""
+        return limit_keys_of(self.name, self.policy, metadata, has_secrets=self.has_secrets)
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r} version {self.version}, {self.shape.value}>"
@@ -238,6 +247,8 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
     queue: str | None = None
     audit: Audit | None = None
     start: datetime | timedelta | None = None
+    start_within_seconds: float | None = None
+    id: TaskId | None = None
 
     @property
     def rejects_conflict(self) -> bool:
@@ -250,7 +261,8 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
 
     def with_key(self, key: str, on_conflict: OnConflict = OnConflict.KEEP) -> Self:
         """At most one live task per (name, key): KEEP the live one, REPLACE it unless it runs, or REJECT this one."""
-        return attrs.evolve(self, key=_checked_text(key, "key"), on_conflict=on_conflict)
+        checked_kind(on_conflict, OnConflict, "on_conflict is KEEP, REPLACE or REJECT")
+        return attrs.evolve(self, key=checked_text(key, "key"), on_conflict=on_conflict)
 
     def with_priority(self, priority: int) -> Self:
         """Higher runs first within its queue; the default is the task's, which is 0 unless it says otherwise."""
@@ -262,50 +274,64 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
 
     def after(self, delay: timedelta) -> Self:
         """Start `delay` after the enqueueing. Raises ValueError when it is negative."""
-        if delay < timedelta(0):
+        if checked_kind(delay, timedelta, "after() needs a timedelta") < timedelta(0):
             raise ValueError(f"after() needs a delay of zero or more, got {delay!r}")
         return attrs.evolve(self, start=delay)
 
     def at(self, moment: datetime) -> Self:
         """Start at `moment`, an aware datetime; a past one means at once. Raises ValueError for a naive one."""
-        if moment.utcoffset() is None:
+        if checked_kind(moment, datetime, "at() needs an aware datetime").utcoffset() is None:
             raise ValueError(f"at() needs an aware datetime, {moment!r} has no time zone")
         return attrs.evolve(self, start=moment)
 
+    def start_within(self, limit: timedelta) -> Self:
+        """End it as failed instead of starting it later than `limit` after it falls due. Raises ValueError when that is
+        not above zero."""
+        if checked_kind(limit, timedelta, "start_within() needs a timedelta") <= timedelta(0):
+            raise ValueError(f"start_within() needs a time above zero, got {limit!r}")
+        return attrs.evolve(self, start_within_seconds=limit.total_seconds())
+
+    def with_id(self, id: str | UUID) -> Self:
+        """Enqueue it under this id, a UUID, and at most once: the same request under the same id again gives the handle
+        of the first with `created=False`, whatever has become of it; another request is refused with `IdTaken`."""
+        return attrs.evolve(self, id=checked_id(id))
+
     def with_correlation(self, correlation: str) -> Self:
         """A text of yours to find the task by, such as an order's number."""
-        return attrs.evolve(self, correlation=_checked_text(correlation, "correlation"))
+        return attrs.evolve(self, correlation=checked_text(correlation, "correlation"))
 
     def with_audit(self, audit: Audit) -> Self:
         """How much history is kept of this one."""
-        return attrs.evolve(self, audit=audit)
+        return attrs.evolve(self, audit=checked_kind(audit, Audit, "an audit level is one of Audit, as Audit.FULL"))
 
-    def draft(self, audit: Audit = Audit.TRANSITIONS) -> Result[Draft, PayloadRefused]:
-        """The request, encoded and under a fresh id; `audit` is for requests and tasks that ask for none of their own.
+    def draft(self, audit: Audit = Audit.TRANSITIONS) -> Draft | PayloadRefused:
+        """The request, encoded, under its own id or a fresh one; a bare union, for it is asked of every request.
 
-        Raises `TaskDefinitionError` when it lacks execution metadata.
+        `audit` is for requests and tasks that ask for none of their own. Raises `TaskDefinitionError` when it lacks
+        execution metadata, or when a limit's key function does not give a text.
         """
         task = self.task
         metadata = task.codec.metadata.write(self.metadata)
         if isinstance(metadata, PayloadRefused):
-            return Failure(_in("metadata", metadata))
+            return _in("metadata", metadata)
         execution_metadata = self._start_json()
         if isinstance(execution_metadata, PayloadRefused):
-            return Failure(_in("execution metadata", execution_metadata))
-        return Success(
-            Draft(
-                task.blank,
-                TaskId(new_id()),
-                metadata,
-                execution_metadata,
-                task.queue if self.queue is None else self.queue,
-                task.priority if self.priority is None else self.priority,
-                self.audit or task.audit or audit,
-                self.key,
-                self.correlation,
-                self.on_conflict,
-                self.start,
-            )
+            return _in("execution metadata", execution_metadata)
+        return Draft(
+            task.blank,
+            TaskId(new_id()) if self.id is None else self.id,
+            metadata,
+            execution_metadata,
+            task.queue if self.queue is None else self.queue,
+            task.priority if self.priority is None else self.priority,
+            self.audit or task.audit or audit,
+            self.key,
+            self.correlation,
+            self.on_conflict,
+            self.start,
+            task.start_within_seconds if self.start_within_seconds is None else self.start_within_seconds,
+            self.id is not None,
+            task.limit_keys(self.metadata) if task.policy.has_limits else NO_LIMIT_KEYS,
         )
 
     def _start_json(self) -> JsonText | PayloadRefused:
@@ -325,9 +351,10 @@ def _defaults_of(task: AnyTask) -> object:
     try:
         return kind()
     except Exception as error:  # a class of the user's, which may refuse its own defaults in its own way
+        told = type(error).__name__ if task.has_secrets else legible(error)
         raise TaskDefinitionError(
-            f"{task.name!r} cannot start without execution metadata, {kind} has no defaults for all of it "
-            f"({legible(error)}): add .with_execution_metadata(...) to the request"
+            f"{task.name!r} cannot start without execution metadata, {kind} has no defaults for all of it ({told}): "
+            "add .with_execution_metadata(...) to the request"
         ) from None
 
 
@@ -342,49 +369,6 @@ def _has_constant_defaults(kind: Any) -> bool:
             for each in attrs.fields(kind)
         )
     )
-
-
-def checked_name(name: str, what: str) -> str:
-    """`name` itself; raises `TaskDefinitionError` unless it is 1 to 200 letters, digits, `_`, `.`, `:` or `-`."""
-    if type(name) is not str or not _NAME.fullmatch(name):
-        raise TaskDefinitionError(
-            f"the {what} {shown(name)} is not a name: use 1 to 200 letters, digits, '_', '.', ':' or '-'"
-        )
-    return name
-
-
-def checked_priority(priority: int) -> int:
-    """`priority` itself; raises `TaskDefinitionError` unless it is an integer of 32 bits."""
-    if type(priority) is not int or not -(2**31) <= priority < 2**31:
-        raise TaskDefinitionError(f"a priority is an integer from -2147483648 to 2147483647, got {shown(priority)}")
-    return priority
-
-
-def _refuse(reason: str) -> Failure[PayloadRefused]:
-    return Failure(PayloadRefused("$", reason))
-
-
-def _written(m: Json, x: Json) -> Result[tuple[str, str], PayloadRefused]:
-    metadata, execution_metadata = to_json_text(m), to_json_text(x)
-    if not isinstance(metadata, Success):
-        return Failure(_in("upgraded metadata", metadata.failure()))
-    if not isinstance(execution_metadata, Success):
-        return Failure(_in("upgraded execution metadata", execution_metadata.failure()))
-    return Success((metadata.unwrap(), execution_metadata.unwrap()))
-
-
-def _checked_text(text: str, what: str) -> str:
-    if type(text) is not str or not 1 <= len(text) <= _KEY_CHARACTERS_MAX or "\0" in text or not _encodable(text):
-        raise TaskDefinitionError(f"a {what} is 1 to {_KEY_CHARACTERS_MAX} characters of text, got {shown(text)}")
-    return text
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _in(part: str, refusal: PayloadRefused) -> PayloadRefused:
