@@ -31,3 +31,16 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param in ("apsw", "sqlite3"):
         return f"{store_url('sqlite', request, tmp_path)}?driver={request.param}"
     return store_url(request.param, request, tmp_path)
+
+
+@pytest.fixture
+async def own_store(url: str) -> AsyncGenerator[Store]:
+    """The store at `url`."""
+    async with open_store(url) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["trio", "blocking"])
+def own_client(request: pytest.FixtureRequest, own_store: Store) -> AnyClient:
+    """Each client on the store at `url`."""
+    return Client(own_store) if request.param == "trio" else Threaded(BlockingClient(own_store))

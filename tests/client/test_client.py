@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import apsw
 import psycopg
@@ -49,7 +49,7 @@ from milepost import (
     task,
 )
 from milepost.lifecycle import events
-from milepost.payload import JsonText
+from milepost.payload import JsonText, storable_text
 from tests.client.threaded import AnyClient, Color, Order, Part, Progress, Threaded, bill, ship
 from tests.executor.kit import PATIENCE_SECONDS, PassingStore, change, quick
 
@@ -247,6 +247,13 @@ async def test_each_filter_finds_what_it_says(client: AnyClient) -> None:
         (query.created(start=soon), []),
         (query.due(start=soon), [c]),
         (query.due(before=soon), [a]),
+        (query.finished(before=soon), [b]),
+        (query.finished(start=soon), []),
+        (query.with_text("SHIP"), [a, b]),
+        (query.with_text('"SKU":"nut"', "C1"), [a, b, c]),
+        (query.with_text('"SKU":"nut"').with_state(TaskState.PENDING), [c]),
+        (query.with_text("no such", "%"), []),
+        (query.dead_letters(), []),
     ]
     for each, wanted in found:
         page = await client.search(each)
@@ -281,6 +288,36 @@ def test_a_query_refuses_what_it_cannot_look_for() -> None:
             query.created(**wrong)
         with pytest.raises(ConfigurationError, match="has no time zone"):
             query.due(**wrong)
+        with pytest.raises(ConfigurationError, match="has no time zone"):
+            query.finished(**wrong)
+    for text in ("", "x" * 201, "a\0", "\ud800", 5, None):
+        with pytest.raises(ConfigurationError, match="a text to search for has 1 to 200 characters"):
+            query.with_text("fine", cast("Any", text))
+
+
+async def test_dead_letters_are_what_waits_for_a_person(client: AnyClient) -> None:
+    failed = await ended(client, CLAIMED, events.Failed(JsonText('"no"')))
+    quarantined = await ended(client, CLAIMED, events.Stalled())
+    await ended(client, CLAIMED, events.Succeeded(JsonText('"ok"')))
+    await ended(client, events.CancelRequested("enough"))
+    await ended(client, CLAIMED, events.Suspended(None))
+    page = await client.search(TaskQuery.for_task(ship).dead_letters())
+    assert [record.id for record in page.records] == [failed, quarantined]
+
+
+async def test_what_no_task_can_have_is_found_nowhere_and_is_no_fault(client: AnyClient) -> None:
+    await client.enqueue(ship.with_metadata(Order(1)).with_key("k"))
+    for text in ("\0", "k\0", "\ud800"):
+        assert refused(await client.get(TaskId(text))) == TaskNotFound(TaskId(storable_text(text)))
+        assert await client.history(TaskId(text)) == []
+        nowhere = [
+            TaskQuery[Any]().with_key(text),
+            TaskQuery[Any]().with_id(TaskId(text)),
+            TaskQuery[Any]().with_name(text),
+        ]
+        assert [await client.count(query) for query in nowhere] == [0, 0, 0]
+        with pytest.raises(ConfigurationError, match="a cursor is what a page gave as its next_cursor, got "):
+            TaskQuery[Any]().after_cursor(TaskId(text))
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 10])
@@ -541,17 +578,6 @@ async def test_delete_gives_the_last_record_and_is_refused_while_the_task_runs(c
 # Within the caller's own transaction.
 
 
-@pytest.fixture
-async def own_store(url: str) -> AsyncGenerator[Store]:
-    async with open_store(url) as opened:
-        yield opened
-
-
-@pytest.fixture(params=["trio", "blocking"])
-def own_client(request: pytest.FixtureRequest, own_store: Store) -> AnyClient:
-    return Client(own_store) if request.param == "trio" else Threaded(BlockingClient(own_store))
-
-
 EACH_DATABASE = pytest.mark.parametrize("url", ["apsw", "sqlite3", "postgres"], indirect=True)
 EACH_SQLITE = pytest.mark.parametrize("url", ["apsw", "sqlite3"], indirect=True)
 
@@ -657,3 +683,40 @@ async def test_a_store_that_fails_is_an_exception_and_no_outcome(client: AnyClie
     for each in (Client(broken), Threaded(BlockingClient(broken))):
         with pytest.raises(OSError, match="the disk is gone"):
             await each.wait(NOBODY, timeout_seconds=1)
+
+
+@pytest.mark.parametrize(
+    "verb", ["get", "wait", "history", "explain", "logs", "cancel", "requeue", "delete", "proceed"]
+)
+@pytest.mark.parametrize("wrong", [5, None, UUID(NOBODY), TaskQuery[Any](), ship])
+async def test_a_verb_of_one_task_says_what_it_takes(client: AnyClient, verb: str, wrong: Any) -> None:
+    if verb == "proceed" and isinstance(wrong, TaskQuery):
+        return  # that verb takes queries
+    with pytest.raises(ConfigurationError, match="one task is meant by its id, a text as str"):
+        await getattr(client, verb)(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["x", ship, [ship.with_metadata(Order(1))]])
+async def test_what_is_no_request_is_not_enqueued(client: AnyClient, wrong: Any) -> None:
+    with pytest.raises(TaskDefinitionError, match=r"request 1 is what task\.with_metadata\(\.\.\.\) gives, got a "):
+        await client.enqueue_all([ship.with_metadata(Order(1)), wrong])
+    assert await client.count(TaskQuery()) == 0
+
+
+@pytest.mark.parametrize("condition", ["id", "name", "state", "queue", "key", "correlation"])
+@pytest.mark.parametrize("wrong", [None, ["a", "b"], 5])
+def test_a_condition_of_another_kind_is_refused_where_it_is_written(condition: str, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="give each as an argument of its own, got"):
+        getattr(TaskQuery(), f"with_{condition}")(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["2027-01-01", date(2027, 1, 1)])
+def test_a_time_of_a_query_is_a_datetime(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a time is a datetime with a time zone, got"):
+        TaskQuery().created(start=wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, timedelta(days=1)])
+async def test_prune_wants_a_retention(client: AnyClient, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"prune\(\) needs a Retention"):
+        await client.prune(wrong)

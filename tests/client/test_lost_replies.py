@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
+from uuid import uuid4
 
+import attrs
 import pytest
 
-from milepost import BlockingClient, Client, Empty, task
+from milepost import BlockingClient, Client, Empty, IdTaken, task
 from milepost.errors import CommitUnknown, StoreError, StoreUnreachable
 from milepost.results import Success
 from milepost.stores.filter import TaskFilter
@@ -74,6 +76,25 @@ async def test_what_was_inserted_stays_and_what_was_not_is_inserted(written: boo
     store.faults = [(written, CommitUnknown("lost"))]
     assert [handle.created for handle in BlockingClient(store).enqueue_all(requests)] == [True, False, True]
     assert store.count() == 5
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_request_with_an_id_of_its_own_is_enqueued_once_and_refused_where_the_id_is_anothers(
+    written: bool,
+) -> None:
+    store = LosesReplies()
+    client = Client(store)
+    taken = greet.with_metadata("eve").with_id(uuid4())
+    await client.enqueue(taken)
+    fresh = greet.with_metadata("ada").with_id(uuid4())
+    store.faults = [(written, CommitUnknown("lost"))]
+    handles = await client.enqueue_all([fresh, taken, greet.with_metadata("bob")])
+    # Of what may have been inserted by the call whose reply was lost, nobody knows whether it was there before.
+    assert [handle.created for handle in handles] == [not written, False, True]
+    store.faults = [(False, CommitUnknown("lost"))]
+    refused = await client.try_enqueue(attrs.evolve(fresh, metadata="cid"))
+    assert refused.failure() == IdTaken(handles[0].id, "greet")
+    assert store.count() == 3
 
 
 async def test_a_store_that_cannot_be_asked_again_leaves_it_open() -> None:

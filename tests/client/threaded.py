@@ -15,15 +15,23 @@ from milepost import (
     BlockingClient,
     BlockingTaskHandle,
     BlockingTransactionClient,
+    BulkSummary,
     CancelAccepted,
     CancelRefused,
     Client,
     DeleteRefused,
     EnqueueRefusal,
     ExecutorInfo,
+    Gate,
     HistoryEvent,
+    LogLine,
     Outcome,
+    ProceedRefused,
+    PruneSummary,
+    QueueInfo,
+    QueueSettings,
     RequeueRefused,
+    Retention,
     Store,
     Success,
     TaskHandle,
@@ -88,19 +96,37 @@ class Threaded:
     async def executors(self) -> list[ExecutorInfo]:
         return await _in_thread(self.inner.executors)
 
-    async def enqueue(self, request: AnyRequest) -> BlockingTaskHandle[Any, Any]:
-        return await _in_thread(lambda: self.inner.enqueue(request))
+    async def enqueue(
+        self, request: AnyRequest, *, timeout_seconds: float | None = None
+    ) -> BlockingTaskHandle[Any, Any]:
+        return await _in_thread(lambda: self.inner.enqueue(request, timeout_seconds=timeout_seconds))
 
-    async def enqueue_all(self, requests: Iterable[AnyRequest]) -> list[BlockingTaskHandle[Any, Any]]:
-        return await _in_thread(lambda: self.inner.enqueue_all(requests))
+    async def enqueue_all(
+        self, requests: Iterable[AnyRequest], *, timeout_seconds: float | None = None
+    ) -> list[BlockingTaskHandle[Any, Any]]:
+        return await _in_thread(lambda: self.inner.enqueue_all(requests, timeout_seconds=timeout_seconds))
 
-    async def try_enqueue(self, request: AnyRequest) -> Result[BlockingTaskHandle[Any, Any], EnqueueRefusal]:
-        return await _in_thread(lambda: self.inner.try_enqueue(request))
+    async def try_enqueue(
+        self, request: AnyRequest, *, timeout_seconds: float | None = None
+    ) -> Result[BlockingTaskHandle[Any, Any], EnqueueRefusal]:
+        return await _in_thread(lambda: self.inner.try_enqueue(request, timeout_seconds=timeout_seconds))
 
     async def try_enqueue_all(
-        self, requests: Iterable[AnyRequest]
+        self, requests: Iterable[AnyRequest], *, timeout_seconds: float | None = None
     ) -> Result[list[BlockingTaskHandle[Any, Any]], EnqueueRefusal]:
-        return await _in_thread(lambda: self.inner.try_enqueue_all(requests))
+        return await _in_thread(lambda: self.inner.try_enqueue_all(requests, timeout_seconds=timeout_seconds))
+
+    async def pause_queue(self, name: str, *, reason: str = "") -> QueueSettings:
+        return await _in_thread(lambda: self.inner.pause_queue(name, reason=reason))
+
+    async def resume_queue(self, name: str) -> QueueSettings:
+        return await _in_thread(lambda: self.inner.resume_queue(name))
+
+    async def set_queue(self, name: str, **changes: Any) -> QueueSettings:
+        return await _in_thread(lambda: self.inner.set_queue(name, **changes))
+
+    async def queues(self) -> list[QueueInfo]:
+        return await _in_thread(self.inner.queues)
 
     def within(self, connection: object) -> BlockingTransactionClient:
         return self.inner.within(connection)
@@ -117,6 +143,9 @@ class Threaded:
     async def history(self, id: TaskId) -> list[HistoryEvent]:
         return await _in_thread(lambda: self.inner.history(id))
 
+    async def explain(self, id: TaskId) -> Result[tuple[Gate, ...] | None, TaskNotFound]:
+        return await _in_thread(lambda: self.inner.explain(id))
+
     async def wait(self, target: Any, *, timeout_seconds: float | None = None) -> Outcome[Any, Any]:
         def wait() -> Outcome[Any, Any]:
             outcome: Outcome[Any, Any] = self.inner.wait(target, timeout_seconds=timeout_seconds)
@@ -124,14 +153,52 @@ class Threaded:
 
         return await _in_thread(wait)
 
-    async def cancel(self, id: TaskId, *, reason: str = "") -> Result[CancelAccepted, CancelRefused]:
-        return await _in_thread(lambda: self.inner.cancel(id, reason=reason))
+    async def proceed(
+        self, target: Any, *, modify: Callable[[Any], object] | None = None, at: datetime | None = None, **told: str
+    ) -> Result[TaskRecord, ProceedRefused]:
+        def proceed() -> Result[TaskRecord, ProceedRefused]:
+            answer: Result[TaskRecord, ProceedRefused] = self.inner.proceed(target, modify=modify, at=at, **told)
+            return answer
 
-    async def requeue(self, id: TaskId, *, from_start: bool = False) -> Result[TaskRecord, RequeueRefused]:
-        return await _in_thread(lambda: self.inner.requeue(id, from_start=from_start))
+        return await _in_thread(proceed)
 
-    async def delete(self, id: TaskId) -> Result[TaskRecord, DeleteRefused]:
-        return await _in_thread(lambda: self.inner.delete(id))
+    async def cancel(self, id: TaskId, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
+        return await _in_thread(lambda: self.inner.cancel(id, reason=reason, by=by))
+
+    async def requeue(
+        self,
+        id: TaskId | AnyHandle,
+        *,
+        from_start: bool = False,
+        edit: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+        reason: str = "",
+        by: str = "",
+    ) -> Result[TaskRecord, RequeueRefused]:
+        target: Any = id
+        return await _in_thread(
+            lambda: self.inner.requeue(target, from_start=from_start, edit=edit, reason=reason, by=by)
+        )
+
+    async def delete(self, id: TaskId, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
+        return await _in_thread(lambda: self.inner.delete(id, reason=reason, by=by))
+
+    async def cancel_all(self, query: TaskQuery[Any], **named: Any) -> BulkSummary:
+        return await _in_thread(lambda: self.inner.cancel_all(query, **named))
+
+    async def requeue_all(self, query: TaskQuery[Any], **named: Any) -> BulkSummary:
+        return await _in_thread(lambda: self.inner.requeue_all(query, **named))
+
+    async def delete_all(self, query: TaskQuery[Any], **named: Any) -> BulkSummary:
+        return await _in_thread(lambda: self.inner.delete_all(query, **named))
+
+    async def proceed_all(self, query: TaskQuery[Any], **named: Any) -> BulkSummary:
+        return await _in_thread(lambda: self.inner.proceed_all(query, **named))
+
+    async def logs(self, id: TaskId, *, after: LogLine | None = None, limit: int | None = None) -> list[LogLine]:
+        return await _in_thread(lambda: self.inner.logs(id, after=after, limit=limit))
+
+    async def prune(self, retention: Retention) -> PruneSummary:
+        return await _in_thread(lambda: self.inner.prune(retention))
 
 
 AnyClient: TypeAlias = Client | Threaded

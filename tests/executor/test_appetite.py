@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 
 from milepost import Client, ExecutorConfig, Store, Success, TaskResult, task
 from milepost.executor.appetite import Appetite
+from milepost.executor.claiming import Catch, Demand
 from milepost.executor.outbox import Outbox
-from milepost.executor.turn import Demand, TurnPlan, TurnReceipt, take_turn
+from milepost.executor.turn import TurnPlan, take_turn
 from milepost.executor.workload import Workload
 from milepost.lifecycle.transition import Policy
 from milepost.registry import Registry
@@ -18,6 +20,7 @@ from milepost.stores.protocol import Session
 pytestmark = pytest.mark.anyio
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+NOTHING = Catch(claimed=[], queues=[], searched=False, settings=None, passes={}, next_due=None)
 
 
 @task
@@ -25,7 +28,7 @@ def no_op(metadata: int, progress: int) -> TaskResult[int, str]:
     return Success.with_result(metadata)
 
 
-def asking(demand: Demand, session: Session) -> TurnReceipt:
+def asking(demand: Demand, session: Session) -> Catch:
     plan = TurnPlan(
         executor="me",
         names={"no_op": 1},
@@ -34,7 +37,9 @@ def asking(demand: Demand, session: Session) -> TurnReceipt:
         lease_seconds=30,
         renew_from=datetime.max.replace(tzinfo=UTC),
     )
-    return take_turn(session, plan)
+    catch = take_turn(session, plan).catch
+    assert catch is not None
+    return catch
 
 
 @pytest.mark.parametrize(("searches", "taken", "searched"), [(True, ["known", "new"], True), (False, ["known"], False)])
@@ -43,16 +48,16 @@ async def test_a_turn_starts_what_is_in_a_known_queue_and_need_not_search_for_ot
 ) -> None:
     await Client(store).enqueue_all([no_op.with_metadata(1).in_queue(queue) for queue in ("known", "new")])
     demand = Demand(10, None, known=("known",), searches=searches)
-    receipt = await store.transact(lambda session: asking(demand, session))
-    assert ([record.queue for record in receipt.claimed], receipt.searched) == (taken, searched)
+    catch = await store.transact(lambda session: asking(demand, session))
+    assert ([record.queue for record in catch.claimed], catch.searched) == (taken, searched)
 
 
 async def test_a_turn_that_finds_nothing_in_known_queues_searches_whatever_it_was_told(store: Store) -> None:
     await Client(store).enqueue(no_op.with_metadata(1).in_queue("new"))
     demand = Demand(10, None, known=("known",), searches=False)
-    receipt = await store.transact(lambda session: asking(demand, session))
-    assert ([record.queue for record in receipt.claimed], receipt.searched) == (["new"], True)
-    assert receipt.queues == ["new"]
+    catch = await store.transact(lambda session: asking(demand, session))
+    assert ([record.queue for record in catch.claimed], catch.searched) == (["new"], True)
+    assert catch.queues == ["new"]
 
 
 async def test_of_two_turns_in_a_row_one_searches_so_that_a_busy_queue_hides_no_other() -> None:
@@ -62,11 +67,11 @@ async def test_of_two_turns_in_a_row_one_searches_so_that_a_busy_queue_hides_no_
     told: list[bool] = []
     for _ in range(4):
         appetite.look_again()
-        demand = appetite.demand(0)
+        demand = appetite.demand()
         assert demand is not None
         told.append(demand.searches)
         appetite.ask()
-        appetite.learn(TurnReceipt(written=[], queues=["busy"], searched=demand.searches, now=NOW))
+        appetite.learn(attrs.evolve(NOTHING, queues=["busy"], searched=demand.searches), NOW)
     assert told == [True, False, True, False]
 
 
@@ -74,9 +79,9 @@ async def test_what_is_heard_of_while_a_turn_is_under_way_is_asked_for_by_anothe
     workload = Workload(Registry.of([no_op]), Outbox(lambda: None), threads=1, tell=lambda _: None, observed=False)
     appetite = Appetite(ExecutorConfig(concurrency=5), workload)
     appetite.ask()
-    appetite.learn(TurnReceipt(written=[], now=NOW))
-    assert appetite.demand(0) is None
+    appetite.learn(NOTHING, NOW)
+    assert appetite.demand() is None
     appetite.ask()
     appetite.look_again()
-    appetite.learn(TurnReceipt(written=[], now=NOW))
-    assert appetite.demand(0) is not None
+    appetite.learn(NOTHING, NOW)
+    assert appetite.demand() is not None

@@ -48,3 +48,14 @@ def test_a_queue_without_a_slot_is_refused_by_name() -> None:
 def test_settings_cannot_be_changed_in_place() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         ExecutorConfig().concurrency = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", [*DURATIONS_ABOVE_ZERO, *DURATIONS_FROM_ZERO])
+def test_a_duration_is_a_number(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"ExecutorConfig\.{name} must be .*, got '10'"):
+        ExecutorConfig(**{name: "10"})  # type: ignore[arg-type]
+
+
+def test_queues_without_their_limits_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"maps names to limits, as \{'mail': 2\}, got \['mail'\]"):
+        ExecutorConfig(queues=["mail"])  # type: ignore[arg-type]

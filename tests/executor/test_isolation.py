@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -51,6 +52,29 @@ async def test_an_observer_that_raises_is_logged_and_disturbs_nothing(
     async with open_executor(store, [fine], config=quick(), observer=crash):
         assert [await handle.wait(10) for handle in handles] == [Success.with_result(n) for n in range(5)]
     assert "the observer raised on" in caplog.text
+
+
+@task
+def raising(metadata: int, progress: int) -> TaskResult[int, str]:
+    raise LookupError("no such thing")
+
+
+class Undecided:
+    def covers_exception(self, error: BaseException) -> bool:
+        return True
+
+    def delay(self, failures: int, *, seed: str = "") -> timedelta | None:
+        raise RuntimeError("cannot decide")
+
+
+async def test_a_crash_that_its_policy_cannot_decide_on_is_final_and_not_run_again_and_again(store: Store) -> None:
+    policy = attrs.evolve(raising.policy, retry=cast("Any", Undecided()))
+    broken = attrs.evolve(raising, policy=policy)
+    handle = await Client(store).enqueue(broken.with_metadata(1))
+    async with open_executor(store, [broken], config=quick()):
+        outcome = await handle.wait(10)
+    assert isinstance(outcome, Crash)
+    assert outcome.message == "cannot decide"
 
 
 class Unprintable(Exception):
@@ -374,7 +398,9 @@ async def test_each_queue_keeps_its_own_limit_and_none_is_starved(store: Store) 
         await crowd.visit(metadata)
         return Success.with_result(1)
 
-    requests = [visitor.with_metadata(queue).in_queue(queue) for queue in ("bulk", "mail") for _ in range(30)]
+    # Of four slots each queue gets two, until one of them has nothing left and the other runs as many as it may.
+    counts = {"bulk": 30, "mail": 60}
+    requests = [visitor.with_metadata(queue).in_queue(queue) for queue, n in counts.items() for _ in range(n)]
     outside = await enqueue(store, visitor.with_metadata("other").in_queue("other"))
     await run(store, [visitor], *requests, config=quick(concurrency=4, queues={"bulk": 2, "mail": 3}))
     assert (crowd.most["bulk"], crowd.most["mail"]) == (2, 3)

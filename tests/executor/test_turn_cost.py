@@ -9,7 +9,8 @@ import apsw
 import pytest
 
 from milepost import Client, TaskResult, open_store, task
-from milepost.executor.turn import Delivery, Demand, TurnPlan, TurnReceipt, take_turn
+from milepost.executor.claiming import Demand
+from milepost.executor.turn import Delivery, TurnPlan, TurnReceipt, take_turn
 from milepost.lifecycle import events
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.transition import Policy

@@ -1,18 +1,38 @@
 """What a program asks of live tasks: `Client` from trio, `BlockingClient` from anywhere else, with the same verbs."""
 
-from milepost.client.blocking import BlockingClient, BlockingTaskHandle, BlockingTransactionClient
-from milepost.client.client import Client, TaskHandle, TransactionClient
+from milepost.client.blocking import BlockingClient, BlockingTaskHandle
+from milepost.client.blocking_within import BlockingTransactionClient
+from milepost.client.bulk import BulkSummary
+from milepost.client.client import Client, TaskHandle
+from milepost.client.compatibility import (
+    CompatibilityReport,
+    Incompatible,
+    NewerVersion,
+    UnknownTask,
+    check_compatibility,
+    check_compatibility_blocking,
+)
 from milepost.client.executors import ExecutorInfo
 from milepost.client.query import TaskPage, TaskQuery
+from milepost.client.queues import QueueInfo
+from milepost.client.within import TransactionClient
 
 __all__ = [
     "BlockingClient",
     "BlockingTaskHandle",
     "BlockingTransactionClient",
+    "BulkSummary",
     "Client",
+    "CompatibilityReport",
     "ExecutorInfo",
+    "Incompatible",
+    "NewerVersion",
+    "QueueInfo",
     "TaskHandle",
     "TaskPage",
     "TaskQuery",
     "TransactionClient",
+    "UnknownTask",
+    "check_compatibility",
+    "check_compatibility_blocking",
 ]

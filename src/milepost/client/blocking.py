@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, final, overload
+from typing import Any, Generic, Self, TypeAlias, TypeVar, final, overload
 
 from attrs import field, frozen
 from returns.result import Failure, Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from milepost.client import verbs
+from milepost.client import bulk, queues, verbs
+from milepost.client.blocking_within import BlockingTransactionClient
+from milepost.client.bulk import BulkSummary
+from milepost.client.editing import Edit
 from milepost.client.executors import ExecutorInfo, executors
+from milepost.client.logs import logs
 from milepost.client.outcomes import outcome_of
+from milepost.client.proceeding import TRIES_MAX, Answer, Modify, Order, given_up
+from milepost.client.pruning import prune
 from milepost.client.query import TaskPage, TaskQuery
+from milepost.client.queues import QueueInfo
+from milepost.client.room import until_room_blocking
+from milepost.client.steps import take_blocking
+from milepost.client.targets import id_of
 from milepost.errors import CommitUnknown, StoreError, TaskGone
 from milepost.lifecycle.draft import Draft
+from milepost.lifecycle.gates import Gate
+from milepost.lifecycle.queues import UNSET, QueueSettings, Unset, WhenFull
 from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.refusals import (
     CancelAccepted,
     CancelRefused,
     DeleteRefused,
     EnqueueRefusal,
+    ProceedRefused,
     RequeueRefused,
     TaskNotFound,
 )
+from milepost.lifecycle.retention import PruneSummary, Retention
 from milepost.payload import storable_text
 from milepost.results import Outcome
 from milepost.stores import operations
+from milepost.stores.facts import explain
 from milepost.stores.open import connect_store
 from milepost.stores.operations import Enqueued
-from milepost.stores.protocol import Hint, Session, Store
+from milepost.stores.protocol import Hint, Store
+from milepost.stores.tables import LogLine
 from milepost.tasks import AnyTask, TaskRequest
 
 M = TypeVar("M")
@@ -52,7 +69,7 @@ class BlockingTaskHandle(Generic[R_co, E_co]):
 
     id: TaskId
     created: bool
-    _task: AnyTask = field(repr=False)
+    task: AnyTask = field(repr=False)
     _client: BlockingClient = field(repr=False)
 
     def wait(self, timeout_seconds: float | None = None) -> Outcome[R_co, E_co]:
@@ -61,7 +78,11 @@ class BlockingTaskHandle(Generic[R_co, E_co]):
 
     def outcome(self, record: TaskRecord) -> Outcome[R_co, E_co] | None:
         """The typed outcome of a record of this task; None before its end."""
-        return outcome_of(record, self._task)
+        return outcome_of(record, self.task)
+
+
+ThisTask: TypeAlias = TaskId | BlockingTaskHandle[Any, Any]
+"""Which task a verb is about: its id, or what its enqueueing gave."""
 
 
 @final
@@ -92,38 +113,45 @@ class BlockingClient:
     ) -> None:
         self.close()
 
-    def enqueue(self, request: TaskRequest[M, X, R, E]) -> BlockingTaskHandle[R, E]:
-        """Store one task; durable when this returns. Raises `EnqueueRefused`."""
-        return verbs.or_raise(self.try_enqueue(request))
+    def enqueue(
+        self, request: TaskRequest[M, X, R, E], *, timeout_seconds: float | None = None
+    ) -> BlockingTaskHandle[R, E]:
+        """Store one task; durable when this returns. Raises `EnqueueRefused`; waits for room as `Client.enqueue`."""
+        return verbs.or_raise(self.try_enqueue(request, timeout_seconds=timeout_seconds))
 
-    def enqueue_all(self, requests: Iterable[TaskRequest[M, X, R, E]]) -> list[BlockingTaskHandle[R, E]]:
+    def enqueue_all(
+        self, requests: Iterable[TaskRequest[M, X, R, E]], *, timeout_seconds: float | None = None
+    ) -> list[BlockingTaskHandle[R, E]]:
         """Store tasks in one transaction, all or none. Raises `EnqueueRefused`."""
-        return verbs.or_raise(self.try_enqueue_all(requests))
+        return verbs.or_raise(self.try_enqueue_all(requests, timeout_seconds=timeout_seconds))
 
-    def try_enqueue(self, request: TaskRequest[M, X, R, E]) -> Result[BlockingTaskHandle[R, E], EnqueueRefusal]:
+    def try_enqueue(
+        self, request: TaskRequest[M, X, R, E], *, timeout_seconds: float | None = None
+    ) -> Result[BlockingTaskHandle[R, E], EnqueueRefusal]:
         """`enqueue` with its refusal as a value."""
-        return self.try_enqueue_all([request]).map(lambda handles: handles[0])
+        answer = self.try_enqueue_all([request], timeout_seconds=timeout_seconds)
+        return answer.map(lambda handles: handles[0])
 
     def try_enqueue_all(
-        self, requests: Iterable[TaskRequest[M, X, R, E]]
+        self, requests: Iterable[TaskRequest[M, X, R, E]], *, timeout_seconds: float | None = None
     ) -> Result[list[BlockingTaskHandle[R, E]], EnqueueRefusal]:
         """`enqueue_all` with its refusal as a value."""
         kept = list(requests)
         drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
-        answers = self._enqueue(drafts.unwrap())
+        answers = until_room_blocking(self.store, partial(self._enqueue, drafts.unwrap()), timeout_seconds)
         if not isinstance(answers, Success):
             return Failure(answers.failure())
         return Success([self._handle(a, r.task) for a, r in zip(answers.unwrap(), kept, strict=True)])
 
     def within(self, connection: Any) -> BlockingTransactionClient:
-        """The inserting verbs inside your own open transaction on `connection`; as `Client.within`."""
+        """The verbs that change one task inside your own open transaction on `connection`; as `Client.within`."""
         return BlockingTransactionClient(self.store.over(connection), self._handle, self.audit)
 
-    def get(self, id: TaskId) -> Result[TaskRecord, TaskNotFound]:
+    def get(self, id: ThisTask) -> Result[TaskRecord, TaskNotFound]:
         """One task as it is stored."""
-        return self.store.read_blocking(verbs.get(id))
+        return self.store.read_blocking(verbs.get(id_of(id)))
 
     def search(self, query: TaskQuery[X]) -> TaskPage:
         """One page of the tasks that match."""
@@ -133,9 +161,13 @@ class BlockingClient:
         """How many tasks match."""
         return self.store.read_blocking(lambda session: session.count(query.filter))
 
-    def history(self, id: TaskId) -> list[HistoryEvent]:
+    def history(self, id: ThisTask) -> list[HistoryEvent]:
         """What happened to a task, oldest first."""
-        return self.store.read_blocking(lambda session: session.history(id))
+        return self.store.read_blocking(lambda session: session.history(id_of(id)))
+
+    def explain(self, id: ThisTask) -> Result[tuple[Gate, ...] | None, TaskNotFound]:
+        """Why a task does not run now, gate by gate; as `Client.explain`."""
+        return self.store.read_blocking(partial(explain, id=id_of(id)))
 
     @overload
     def wait(self, target: BlockingTaskHandle[R, E], *, timeout_seconds: float | None = None) -> Outcome[R, E]: ...
@@ -145,7 +177,7 @@ class BlockingClient:
         self, target: BlockingTaskHandle[Any, Any] | TaskId, *, timeout_seconds: float | None = None
     ) -> Outcome[Any, Any]:
         """The outcome of a task, once there is one; as `Client.wait`."""
-        id = target.id if isinstance(target, BlockingTaskHandle) else target
+        id = id_of(target)
         seconds = float("inf") if timeout_seconds is None else timeout_seconds
         give_up_at = time.monotonic() + seconds
         watch = self.store.watch(Hint.FINAL)
@@ -165,21 +197,143 @@ class BlockingClient:
         finally:
             watch.close()
 
+    def pause_queue(self, name: str, *, reason: str = "") -> QueueSettings:
+        """Let no task of the queue start once this returns; as `Client.pause_queue`."""
+        return self.store.transact_blocking(queues.pause(name, reason))
+
+    def resume_queue(self, name: str) -> QueueSettings:
+        """Let tasks of the queue start again; as `Client.resume_queue`."""
+        return self.store.transact_blocking(queues.resume(name))
+
+    def set_queue(
+        self,
+        name: str,
+        *,
+        weight: int | Unset = UNSET,
+        concurrency: int | Unset | None = UNSET,
+        capacity: int | Unset | None = UNSET,
+        when_full: WhenFull | Unset = UNSET,
+        spill_to: str | Unset | None = UNSET,
+    ) -> QueueSettings:
+        """Change what is given of a queue's settings; as `Client.set_queue`."""
+        change = queues.change(
+            name, weight=weight, concurrency=concurrency, capacity=capacity, when_full=when_full, spill_to=spill_to
+        )
+        return self.store.transact_blocking(change)
+
+    def queues(self) -> list[QueueInfo]:
+        """Every queue with settings or live tasks; as `Client.queues`."""
+        return self.store.read_blocking(queues.queues)
+
     def executors(self) -> list[ExecutorInfo]:
         """Who works on the store, the longest running first; as `Client.executors`."""
         return self.store.read_blocking(executors)
 
-    def cancel(self, id: TaskId, *, reason: str = "") -> Result[CancelAccepted, CancelRefused]:
+    def cancel(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
         """End a task, or ask a running one to stop; as `Client.cancel`."""
-        return self.store.transact_blocking(partial(operations.cancel, id=id, reason=storable_text(reason)))
+        reason, by = storable_text(reason), bulk.who(by)
+        return self.store.transact_blocking(partial(operations.cancel, id=id_of(id), reason=reason, by=by))
 
-    def requeue(self, id: TaskId, *, from_start: bool = False) -> Result[TaskRecord, RequeueRefused]:
+    @overload
+    def proceed(
+        self,
+        target: TaskQuery[X],
+        *,
+        modify: Callable[[X], X] | None = None,
+        at: datetime | None = None,
+        reason: str = "",
+        by: str = "",
+    ) -> Result[TaskRecord, ProceedRefused]: ...
+    @overload
+    def proceed(
+        self,
+        target: ThisTask,
+        *,
+        modify: Modify | None = None,
+        at: datetime | None = None,
+        reason: str = "",
+        by: str = "",
+    ) -> Result[TaskRecord, ProceedRefused]: ...
+    def proceed(
+        self,
+        target: ThisTask | TaskQuery[Any],
+        *,
+        modify: Modify | None = None,
+        at: datetime | None = None,
+        reason: str = "",
+        by: str = "",
+    ) -> Result[TaskRecord, ProceedRefused]:
+        """Let the one suspended task that is meant go on; as `Client.proceed`."""
+        order = Order.of(target, modify, at, reason=reason, by=bulk.who(by))
+        if order.runs_nothing:
+            return self.store.transact_blocking(order.within)
+        found = self.store.read_blocking(order.find)
+        for _ in range(TRIES_MAX):
+            writing = order.writing(found)
+            if not isinstance(writing, Success):
+                return Failure(writing.failure())
+            answer: Answer | None = self.store.transact_blocking(writing.unwrap())
+            if answer is not None:
+                return answer
+            found = self.store.read_blocking(order.find)
+        return given_up(found)
+
+    def requeue(
+        self, id: ThisTask, *, from_start: bool = False, edit: Edit | None = None, reason: str = "", by: str = ""
+    ) -> Result[TaskRecord, RequeueRefused]:
         """Run a final or quarantined task again; as `Client.requeue`."""
-        return self.store.transact_blocking(partial(operations.requeue, id=id, from_start=from_start))
+        return take_blocking(self.store, bulk.requeue(id, from_start=from_start, edit=edit, reason=reason, by=by))
 
-    def delete(self, id: TaskId) -> Result[TaskRecord, DeleteRefused]:
+    def delete(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
         """Remove a task that does not run; as `Client.delete`."""
-        return self.store.transact_blocking(partial(operations.delete, id=id))
+        return take_blocking(self.store, bulk.delete(id_of(id), reason=reason, by=by))
+
+    def cancel_all(self, query: TaskQuery[Any], *, reason: str, by: str = "", everything: bool = False) -> BulkSummary:
+        """End every task that matches; as `Client.cancel_all`."""
+        return take_blocking(self.store, bulk.cancel_all(query, reason=reason, by=by, everything=everything))
+
+    def requeue_all(
+        self,
+        query: TaskQuery[X],
+        *,
+        from_start: bool = False,
+        edit: Callable[[Any, X], tuple[Any, X]] | None = None,
+        reason: str = "",
+        by: str = "",
+        everything: bool = False,
+    ) -> BulkSummary:
+        """Run every task that matches again; as `Client.requeue_all`."""
+        steps = bulk.requeue_all(query, from_start=from_start, edit=edit, reason=reason, by=by, everything=everything)
+        return take_blocking(self.store, steps)
+
+    def delete_all(
+        self, query: TaskQuery[Any], *, reason: str = "", by: str = "", everything: bool = False
+    ) -> BulkSummary:
+        """Remove every task that matches; as `Client.delete_all`."""
+        return take_blocking(self.store, bulk.delete_all(query, reason=reason, by=by, everything=everything))
+
+    def proceed_all(
+        self,
+        query: TaskQuery[X],
+        *,
+        modify: Callable[[X], X] | None = None,
+        at: datetime | None = None,
+        reason: str = "",
+        by: str = "",
+        everything: bool = False,
+    ) -> BulkSummary:
+        """Let every task that matches go on; as `Client.proceed_all`."""
+        order = Order.of(query, modify, at)
+        steps = bulk.proceed_all(query, order, reason=reason, by=by, everything=everything)
+        return take_blocking(self.store, steps)
+
+    def logs(self, id: ThisTask, *, after: LogLine | None = None, limit: int | None = None) -> list[LogLine]:
+        """What the runs of a task have logged; as `Client.logs`."""
+        return take_blocking(self.store, logs(id_of(id), after=after, limit=limit))
+
+    def prune(self, retention: Retention) -> PruneSummary:
+        """Remove now what `retention` does not keep; as `Client.prune`."""
+        return take_blocking(self.store, prune(retention))
 
     def _enqueue(self, drafts: Sequence[Draft]) -> verbs.EnqueueAnswer:
         try:
@@ -192,37 +346,3 @@ class BlockingClient:
 
     def _handle(self, answer: Enqueued, task: AnyTask) -> BlockingTaskHandle[Any, Any]:
         return BlockingTaskHandle(answer.id, answer.created, task, self)
-
-
-@final
-@frozen(eq=False)
-class BlockingTransactionClient:
-    """The inserting verbs over the caller's connection: rolled back means never enqueued.
-
-    Synchronous, for they run on that connection, in its thread. A handle may be waited for after the commit.
-    """
-
-    _session: Session
-    _handle: Callable[[Enqueued, AnyTask], BlockingTaskHandle[Any, Any]]
-    _audit: Audit
-
-    def enqueue(self, request: TaskRequest[M, X, R, E]) -> BlockingTaskHandle[R, E]:
-        """Insert one task; raises `EnqueueRefused`."""
-        return verbs.or_raise(self.try_enqueue(request))
-
-    def enqueue_all(self, requests: Iterable[TaskRequest[M, X, R, E]]) -> list[BlockingTaskHandle[R, E]]:
-        """Insert tasks, all or none; raises `EnqueueRefused`."""
-        return verbs.or_raise(self.try_enqueue_all(requests))
-
-    def try_enqueue(self, request: TaskRequest[M, X, R, E]) -> Result[BlockingTaskHandle[R, E], EnqueueRefusal]:
-        """Insert one task, or say why not."""
-        return self.try_enqueue_all([request]).map(lambda handles: handles[0])
-
-    def try_enqueue_all(
-        self, requests: Iterable[TaskRequest[M, X, R, E]]
-    ) -> Result[list[BlockingTaskHandle[R, E]], EnqueueRefusal]:
-        """Insert tasks, all or none, or say why not."""
-        kept = list(requests)
-        return verbs.insert(self._session, kept, self._audit).map(
-            lambda answers: [self._handle(a, r.task) for a, r in zip(answers, kept, strict=True)]
-        )

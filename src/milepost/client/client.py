@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import partial
-from typing import Any, Generic, TypeVar, cast, final, overload
+from typing import Any, Generic, TypeAlias, TypeVar, cast, final, overload
 
 from attrs import field, frozen
 from returns.result import Failure, Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from milepost.client import verbs
+from milepost.client import bulk, queues, verbs
+from milepost.client.bulk import BulkSummary
+from milepost.client.editing import Edit
 from milepost.client.executors import ExecutorInfo, executors
+from milepost.client.logs import logs
 from milepost.client.outcomes import outcome_of
+from milepost.client.proceeding import TRIES_MAX, Answer, Modify, Order, given_up
+from milepost.client.pruning import prune
 from milepost.client.query import TaskPage, TaskQuery
+from milepost.client.queues import QueueInfo
+from milepost.client.room import until_room
+from milepost.client.steps import take
+from milepost.client.targets import id_of
 from milepost.client.waiting import Waits
+from milepost.client.within import TransactionClient
 from milepost.errors import CommitUnknown, StoreError
 from milepost.lifecycle.draft import Draft
+from milepost.lifecycle.gates import Gate
+from milepost.lifecycle.queues import UNSET, QueueSettings, Unset, WhenFull
 from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.refusals import (
     CancelAccepted,
     CancelRefused,
     DeleteRefused,
     EnqueueRefusal,
+    ProceedRefused,
     RequeueRefused,
     TaskNotFound,
 )
+from milepost.lifecycle.retention import PruneSummary, Retention
 from milepost.payload import storable_text
 from milepost.results import Outcome
 from milepost.stores import operations
+from milepost.stores.facts import explain
 from milepost.stores.operations import Enqueued
-from milepost.stores.protocol import Session, Store
+from milepost.stores.protocol import Store
+from milepost.stores.tables import LogLine
 from milepost.tasks import AnyTask, TaskRequest
 
 M = TypeVar("M")
@@ -48,7 +65,7 @@ class TaskHandle(Generic[R_co, E_co]):
 
     id: TaskId
     created: bool
-    _task: AnyTask = field(repr=False)
+    task: AnyTask = field(repr=False)
     _client: Client = field(repr=False)
 
     async def wait(self, timeout_seconds: float | None = None) -> Outcome[R_co, E_co]:
@@ -57,7 +74,11 @@ class TaskHandle(Generic[R_co, E_co]):
 
     def outcome(self, record: TaskRecord) -> Outcome[R_co, E_co] | None:
         """The typed outcome of a record of this task; None before its end."""
-        return outcome_of(record, self._task)
+        return outcome_of(record, self.task)
+
+
+ThisTask: TypeAlias = TaskId | TaskHandle[Any, Any]
+"""Which task a verb is about: its id, or what its enqueueing gave."""
 
 
 @final
@@ -75,33 +96,43 @@ class Client:
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_waits", Waits(self.store))
 
-    async def enqueue(self, request: TaskRequest[M, X, R, E]) -> TaskHandle[R, E]:
-        """Store one task; durable when this returns. Raises `EnqueueRefused`; costs one commit."""
-        return verbs.or_raise(await self.try_enqueue(request))
+    async def enqueue(
+        self, request: TaskRequest[M, X, R, E], *, timeout_seconds: float | None = None
+    ) -> TaskHandle[R, E]:
+        """Store one task; durable when this returns. Raises `EnqueueRefused`; costs one commit.
 
-    async def enqueue_all(self, requests: Iterable[TaskRequest[M, X, R, E]]) -> list[TaskHandle[R, E]]:
+        Where its queue is full and set to WAIT, waits for room: for ever, or at most for `timeout_seconds`.
+        """
+        return verbs.or_raise(await self.try_enqueue(request, timeout_seconds=timeout_seconds))
+
+    async def enqueue_all(
+        self, requests: Iterable[TaskRequest[M, X, R, E]], *, timeout_seconds: float | None = None
+    ) -> list[TaskHandle[R, E]]:
         """Store tasks in one transaction, all or none. Raises `EnqueueRefused`."""
-        return verbs.or_raise(await self.try_enqueue_all(requests))
+        return verbs.or_raise(await self.try_enqueue_all(requests, timeout_seconds=timeout_seconds))
 
-    async def try_enqueue(self, request: TaskRequest[M, X, R, E]) -> Result[TaskHandle[R, E], EnqueueRefusal]:
+    async def try_enqueue(
+        self, request: TaskRequest[M, X, R, E], *, timeout_seconds: float | None = None
+    ) -> Result[TaskHandle[R, E], EnqueueRefusal]:
         """`enqueue` with its refusal as a value."""
-        return (await self.try_enqueue_all([request])).map(lambda handles: handles[0])
+        answer = await self.try_enqueue_all([request], timeout_seconds=timeout_seconds)
+        return answer.map(lambda handles: handles[0])
 
     async def try_enqueue_all(
-        self, requests: Iterable[TaskRequest[M, X, R, E]]
+        self, requests: Iterable[TaskRequest[M, X, R, E]], *, timeout_seconds: float | None = None
     ) -> Result[list[TaskHandle[R, E]], EnqueueRefusal]:
         """`enqueue_all` with its refusal as a value."""
         kept = list(requests)
         drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
-        answers = await self._enqueue(drafts.unwrap())
+        answers = await until_room(self.store, partial(self._enqueue, drafts.unwrap()), timeout_seconds)
         if not isinstance(answers, Success):
             return Failure(answers.failure())
         return Success([self._handle(a, r.task) for a, r in zip(answers.unwrap(), kept, strict=True)])
 
     def within(self, connection: Any) -> TransactionClient:
-        """The inserting verbs inside your own open transaction on `connection`, which you commit or roll back.
+        """The verbs that change one task inside your own open transaction on `connection`, which you commit, or not.
 
         On SQLite an `apsw.Connection`, or with `?driver=sqlite3` a `sqlite3.Connection`, to the same file; on
         PostgreSQL a `psycopg.Connection`, or SQLAlchemy's `Connection` over one, to the same database. Raises TypeError
@@ -109,9 +140,9 @@ class Client:
         """
         return TransactionClient(self.store.over(connection), self._handle, self.audit)
 
-    async def get(self, id: TaskId) -> Result[TaskRecord, TaskNotFound]:
+    async def get(self, id: ThisTask) -> Result[TaskRecord, TaskNotFound]:
         """One task as it is stored."""
-        return await self.store.read(verbs.get(id))
+        return await self.store.read(verbs.get(id_of(id)))
 
     async def search(self, query: TaskQuery[X]) -> TaskPage:
         """One page of the tasks that match."""
@@ -121,9 +152,13 @@ class Client:
         """How many tasks match."""
         return await self.store.read(lambda session: session.count(query.filter))
 
-    async def history(self, id: TaskId) -> list[HistoryEvent]:
+    async def history(self, id: ThisTask) -> list[HistoryEvent]:
         """What happened to a task, oldest first, at the audit level chosen; empty for an unknown one."""
-        return await self.store.read(lambda session: session.history(id))
+        return await self.store.read(lambda session: session.history(id_of(id)))
+
+    async def explain(self, id: ThisTask) -> Result[tuple[Gate, ...] | None, TaskNotFound]:
+        """Why a task does not run now: every gate in its way, in order; None when a free slot is all that it needs."""
+        return await self.store.read(partial(explain, id=id_of(id)))
 
     @overload
     async def wait(self, target: TaskHandle[R, E], *, timeout_seconds: float | None = None) -> Outcome[R, E]: ...
@@ -136,27 +171,197 @@ class Client:
 
         Raises `TimeoutError` after `timeout_seconds`, and `TaskGone` when there is no such task (any more).
         """
-        id = target.id if isinstance(target, TaskHandle) else target
+        id = id_of(target)
         seconds = float("inf") if timeout_seconds is None else timeout_seconds
         record = await self._waits.until_ended(id, seconds)
         found = target.outcome(record) if isinstance(target, TaskHandle) else outcome_of(record, None)
         return cast("Outcome[Any, Any]", found)
 
+    async def pause_queue(self, name: str, *, reason: str = "") -> QueueSettings:
+        """Let no task of the queue start, anywhere, once this returns; what runs goes on. Gives the queue's settings.
+
+        Durable. Enqueueing goes on. A queue that is paused already stays paused since it was, for the new reason.
+        """
+        return await self.store.transact(queues.pause(name, reason))
+
+    async def resume_queue(self, name: str) -> QueueSettings:
+        """Let tasks of the queue start again; gives the queue's settings."""
+        return await self.store.transact(queues.resume(name))
+
+    async def set_queue(
+        self,
+        name: str,
+        *,
+        weight: int | Unset = UNSET,
+        concurrency: int | Unset | None = UNSET,
+        capacity: int | Unset | None = UNSET,
+        when_full: WhenFull | Unset = UNSET,
+        spill_to: str | Unset | None = UNSET,
+    ) -> QueueSettings:
+        """Change what is given of a queue's settings, of any name, and leave the rest; None takes a bound away.
+
+        `weight`: its share of free slots beside other queues. `concurrency`: how many of its tasks run at once in the
+        whole fleet. `capacity`: how many may wait in it; one too many is refused (`WhenFull.REJECT`), waits in its
+        client (WAIT), or goes `spill_to` (SPILL). Raises `ConfigurationError` for what is out of range.
+        """
+        change = queues.change(
+            name, weight=weight, concurrency=concurrency, capacity=capacity, when_full=when_full, spill_to=spill_to
+        )
+        return await self.store.transact(change)
+
+    async def queues(self) -> list[QueueInfo]:
+        """Every queue with settings or live tasks, by name. Counts these tasks: the more there are, the longer."""
+        return await self.store.read(queues.queues)
+
     async def executors(self) -> list[ExecutorInfo]:
         """Who works on the store, the longest running first; the last sign of life of each says with what load."""
         return await self.store.read(executors)
 
-    async def cancel(self, id: TaskId, *, reason: str = "") -> Result[CancelAccepted, CancelRefused]:
-        """End a waiting, suspended or quarantined task now; ask a running one to stop, on whatever machine it runs."""
-        return await self.store.transact(partial(operations.cancel, id=id, reason=storable_text(reason)))
+    async def cancel(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
+        """End a waiting, suspended or quarantined task now; ask a running one to stop, on whatever machine it runs.
 
-    async def requeue(self, id: TaskId, *, from_start: bool = False) -> Result[TaskRecord, RequeueRefused]:
-        """Run a final or quarantined task again: from its last commit, same idempotency key, or from the start."""
-        return await self.store.transact(partial(operations.requeue, id=id, from_start=from_start))
+        History keeps the reason, and `by`: who asks.
+        """
+        reason, by = storable_text(reason), bulk.who(by)
+        return await self.store.transact(partial(operations.cancel, id=id_of(id), reason=reason, by=by))
 
-    async def delete(self, id: TaskId) -> Result[TaskRecord, DeleteRefused]:
-        """Remove a task that does not run, with its history; gives its last record."""
-        return await self.store.transact(partial(operations.delete, id=id))
+    @overload
+    async def proceed(
+        self,
+        target: TaskQuery[X],
+        *,
+        modify: Callable[[X], X] | None = None,
+        at: datetime | None = None,
+        reason: str = "",
+        by: str = "",
+    ) -> Result[TaskRecord, ProceedRefused]: ...
+    @overload
+    async def proceed(
+        self,
+        target: ThisTask,
+        *,
+        modify: Modify | None = None,
+        at: datetime | None = None,
+        reason: str = "",
+        by: str = "",
+    ) -> Result[TaskRecord, ProceedRefused]: ...
+    async def proceed(
+        self,
+        target: ThisTask | TaskQuery[Any],
+        *,
+        modify: Modify | None = None,
+        at: datetime | None = None,
+        reason: str = "",
+        by: str = "",
+    ) -> Result[TaskRecord, ProceedRefused]:
+        """Let the one suspended task that is meant go on, now or from `at` on, past whatever wake-up it has.
+
+        `modify` is a pure function from its execution metadata to the next; it may be called more than once, and what
+        it gives is committed. By a query that knows its task, and by a handle, it takes and gives the task's own type,
+        by a bare id JSON values. A query must match exactly one live task. History keeps reason and `by`: who asks.
+
+        Without `modify`, a proceed of a live task that is not suspended is kept, at most one, and consumed by its next
+        suspension. Refused when there is no such task, when there are several, in a wrong state, and when `modify`
+        fails; then nothing was written. Raises `CommitUnknown` when the reply was lost: look at the task before you
+        proceed it again.
+        """
+        order = Order.of(target, modify, at, reason=reason, by=bulk.who(by))
+        if order.runs_nothing:
+            return await self.store.transact(order.within)
+        found = await self.store.read(order.find)
+        for _ in range(TRIES_MAX):
+            writing = order.writing(found)
+            if not isinstance(writing, Success):
+                return Failure(writing.failure())
+            answer: Answer | None = await self.store.transact(writing.unwrap())
+            if answer is not None:
+                return answer
+            found = await self.store.read(order.find)
+        return given_up(found)
+
+    async def requeue(
+        self, id: ThisTask, *, from_start: bool = False, edit: Edit | None = None, reason: str = "", by: str = ""
+    ) -> Result[TaskRecord, RequeueRefused]:
+        """Run a final or quarantined task again: from its last commit, same idempotency key, or from the start.
+
+        `edit` is a pure function of metadata and execution metadata that gives both anew, for this and every later
+        start: of the task's types by a handle, JSON values by a bare id, so that it may repair what no task can read.
+        Where it raises, or gives what cannot be stored, nothing is written (`ModificationFailed`). History keeps the
+        reason, and `by`: who asks.
+        """
+        return await take(self.store, bulk.requeue(id, from_start=from_start, edit=edit, reason=reason, by=by))
+
+    async def delete(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
+        """Remove a task that does not run, with its history and logs; gives its last record.
+
+        What is gone has no history: reason and `by`, who asks, go to the logger `milepost.client`.
+        """
+        return await take(self.store, bulk.delete(id_of(id), reason=reason, by=by))
+
+    async def cancel_all(
+        self, query: TaskQuery[Any], *, reason: str, by: str = "", everything: bool = False
+    ) -> BulkSummary:
+        """`cancel` for every task that matches when this begins, batch by batch, each in a transaction of its own.
+
+        Preview it with `count`. What does not match any more when its batch comes is left alone. Raises
+        `ConfigurationError` for a query without a condition, unless `everything` says that it is meant. After a
+        `StoreError` what was done stays; ask again for the rest.
+        """
+        return await take(self.store, bulk.cancel_all(query, reason=reason, by=by, everything=everything))
+
+    async def requeue_all(
+        self,
+        query: TaskQuery[X],
+        *,
+        from_start: bool = False,
+        edit: Callable[[Any, X], tuple[Any, X]] | None = None,
+        reason: str = "",
+        by: str = "",
+        everything: bool = False,
+    ) -> BulkSummary:
+        """`requeue` for every task that matches when this begins; as `cancel_all`.
+
+        By a query that knows its task, `edit` takes and gives the task's own types.
+        """
+        steps = bulk.requeue_all(query, from_start=from_start, edit=edit, reason=reason, by=by, everything=everything)
+        return await take(self.store, steps)
+
+    async def delete_all(
+        self, query: TaskQuery[Any], *, reason: str = "", by: str = "", everything: bool = False
+    ) -> BulkSummary:
+        """`delete` for every task that matches when this begins; as `cancel_all`."""
+        return await take(self.store, bulk.delete_all(query, reason=reason, by=by, everything=everything))
+
+    async def proceed_all(
+        self,
+        query: TaskQuery[X],
+        *,
+        modify: Callable[[X], X] | None = None,
+        at: datetime | None = None,
+        reason: str = "",
+        by: str = "",
+        everything: bool = False,
+    ) -> BulkSummary:
+        """`proceed` for every task that matches when this begins; as `cancel_all`. One that is not suspended keeps the
+        proceed for its next suspension, so ask for suspended ones if you mean only those."""
+        order = Order.of(query, modify, at)
+        steps = bulk.proceed_all(query, order, reason=reason, by=by, everything=everything)
+        return await take(self.store, steps)
+
+    async def logs(self, id: ThisTask, *, after: LogLine | None = None, limit: int | None = None) -> list[LogLine]:
+        """What the runs of a task have logged by `execution.log`, oldest run first; empty for an unknown task.
+
+        All of it, or up to `limit` lines from behind the line `after` on.
+        """
+        return await take(self.store, logs(id_of(id), after=after, limit=limit))
+
+    async def prune(self, retention: Retention) -> PruneSummary:
+        """Remove now what `retention` does not keep, batch by batch, each in a transaction of its own.
+
+        Takes ended tasks only, and none that was requeued meanwhile; a running, waiting, suspended or quarantined task
+        is never touched.
+        """
+        return await take(self.store, prune(retention))
 
     async def _enqueue(self, drafts: Sequence[Draft]) -> verbs.EnqueueAnswer:
         try:
@@ -169,37 +374,3 @@ class Client:
 
     def _handle(self, answer: Enqueued, task: AnyTask) -> TaskHandle[Any, Any]:
         return TaskHandle(answer.id, answer.created, task, self)
-
-
-@final
-@frozen(eq=False)
-class TransactionClient:
-    """The inserting verbs over the caller's connection: rolled back means never enqueued.
-
-    Synchronous, for they run on that connection, in its thread. A handle may be waited for after the commit.
-    """
-
-    _session: Session
-    _handle: Callable[[Enqueued, AnyTask], TaskHandle[Any, Any]]
-    _audit: Audit
-
-    def enqueue(self, request: TaskRequest[M, X, R, E]) -> TaskHandle[R, E]:
-        """Insert one task; raises `EnqueueRefused`."""
-        return verbs.or_raise(self.try_enqueue(request))
-
-    def enqueue_all(self, requests: Iterable[TaskRequest[M, X, R, E]]) -> list[TaskHandle[R, E]]:
-        """Insert tasks, all or none; raises `EnqueueRefused`."""
-        return verbs.or_raise(self.try_enqueue_all(requests))
-
-    def try_enqueue(self, request: TaskRequest[M, X, R, E]) -> Result[TaskHandle[R, E], EnqueueRefusal]:
-        """Insert one task, or say why not."""
-        return self.try_enqueue_all([request]).map(lambda handles: handles[0])
-
-    def try_enqueue_all(
-        self, requests: Iterable[TaskRequest[M, X, R, E]]
-    ) -> Result[list[TaskHandle[R, E]], EnqueueRefusal]:
-        """Insert tasks, all or none, or say why not."""
-        kept = list(requests)
-        return verbs.insert(self._session, kept, self._audit).map(
-            lambda answers: [self._handle(a, r.task) for a, r in zip(answers, kept, strict=True)]
-        )

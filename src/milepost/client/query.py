@@ -11,15 +11,17 @@ from returns.result import Result, Success
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.codec import CodecFactory, TypeCodec
-from milepost.codec.scalars import is_exactly
+from milepost.codec.scalars import is_exactly, shown
 from milepost.codec.usable import PRIMITIVES
 from milepost.errors import ConfigurationError
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.states import LIVE_STATES, TaskState
-from milepost.payload import JsonText, PayloadRefused, from_json_text, to_json_text
+from milepost.payload import JsonText, PayloadRefused, from_json_text, storable_text, to_json_text
+from milepost.schedules.kinds import is_a
 from milepost.stores.filter import TaskFilter, TaskOrder
-from milepost.tasks import Task
+from milepost.tasks import AnyTask, Task
 
+T = TypeVar("T")
 M = TypeVar("M")
 X = TypeVar("X")
 R = TypeVar("R")
@@ -27,6 +29,7 @@ E = TypeVar("E")
 X_inv = DefaultTypeVar("X_inv", default=Any)
 
 PAGE_SIZE_MAX = 1_000
+TEXT_CHARACTERS_MAX = 200
 
 
 @final
@@ -49,41 +52,45 @@ class TaskQuery(Generic[X_inv]):
 
     filter: TaskFilter = field(factory=TaskFilter)
     page_size: int = 100
-    codec: TypeCodec[Any] | None = field(default=None, repr=False)
+    task: AnyTask | None = field(default=None, repr=False)
 
     @staticmethod
     def for_task(task: Task[M, X, R, E]) -> TaskQuery[X]:
         """The tasks of this definition."""
         wanted = TaskFilter(names=(task.name,))
-        return TaskQuery[X](wanted, codec=task.codec.execution_metadata)
+        return TaskQuery[X](wanted, task=task)
 
     def with_id(self, *ids: TaskId) -> Self:
         """Tasks with one of these ids."""
-        return self._with(ids=ids)
+        return self._with(ids=_each(ids, str, "an id is text, as a record or a handle has it"))
 
     def with_name(self, *names: str) -> Self:
         """Tasks with one of these names."""
-        return self._with(names=names)
+        return self._with(names=_each(names, str, "a name is text, as task.name"))
 
     def with_state(self, *states: TaskState) -> Self:
         """Tasks in one of these states."""
-        return self._with(states=states)
+        return self._with(states=_each(states, TaskState, "a state is a TaskState, as TaskState.FAILED"))
 
     def live(self) -> Self:
         """Tasks that are not yet completed, failed or cancelled."""
         return self.with_state(*sorted(LIVE_STATES, key=lambda state: state.value))
 
+    def dead_letters(self) -> Self:
+        """Tasks that wait for a person: failed or quarantined."""
+        return self.with_state(TaskState.FAILED, TaskState.QUARANTINED)
+
     def with_queue(self, *queues: str) -> Self:
         """Tasks of one of these queues."""
-        return self._with(queues=queues)
+        return self._with(queues=_each(queues, str, "a queue is text"))
 
     def with_key(self, *keys: str) -> Self:
         """Tasks with one of these keys."""
-        return self._with(keys=keys)
+        return self._with(keys=_each(keys, str, "a key is text"))
 
     def with_correlation(self, *correlations: str) -> Self:
         """Tasks with one of these correlations."""
-        return self._with(correlations=correlations)
+        return self._with(correlations=_each(correlations, str, "a correlation is text"))
 
     def with_metadata(self, value: object = None, /, **fields: object) -> Self:
         """Tasks whose metadata contains `value` and these fields."""
@@ -91,23 +98,38 @@ class TaskQuery(Generic[X_inv]):
 
     def with_execution_metadata(self, value: X_inv | None = None, /, **fields: object) -> Self:
         """Tasks whose last committed execution metadata contains `value` and these fields."""
-        parts = _parts(value, fields, self.codec)
+        parts = _parts(value, fields, None if self.task is None else self.task.codec.execution_metadata)
         return self._with(execution_metadata=self.filter.execution_metadata + parts)
 
     def created(self, *, start: datetime | None = None, before: datetime | None = None) -> Self:
         """Tasks enqueued from `start` on and before `before`."""
-        return self._with(created_from=_aware(start), created_before=_aware(before))
+        return self._with(created_from=aware(start), created_before=aware(before))
 
     def due(self, *, start: datetime | None = None, before: datetime | None = None) -> Self:
         """Waiting tasks that fall due from `start` on and before `before`."""
-        return self._with(due_from=_aware(start), due_before=_aware(before))
+        return self._with(due_from=aware(start), due_before=aware(before))
+
+    def finished(self, *, start: datetime | None = None, before: datetime | None = None) -> Self:
+        """Tasks that ended from `start` on and before `before`: completed, failed or cancelled."""
+        return self._with(finished_from=aware(start), finished_before=aware(before))
+
+    def with_text(self, *texts: str) -> Self:
+        """Tasks in which one of these texts stands: in name, key, correlation, metadata, execution metadata, error, or
+        a crash's type or message.
+
+        Letters match in either case. Payloads are searched as the JSON that is stored, names of fields included; each
+        text is 1 to 200 characters.
+        """
+        return self._with(texts=tuple(map(_searchable, texts)))
 
     def newest_first(self) -> Self:
         """Newest before oldest; the default is the other way."""
         return self._with(order=TaskOrder.NEWEST_FIRST)
 
     def after_cursor(self, cursor: TaskId | None) -> Self:
-        """The page that follows one whose `next_cursor` this is."""
+        """The page that follows one whose `next_cursor` this is; None is the first page."""
+        if cursor is not None and (type(cursor) is not str or storable_text(cursor) != cursor):
+            raise ConfigurationError(f"a cursor is what a page gave as its next_cursor, got {shown(cursor)}")
         return self._with(cursor=cursor)
 
     def with_page_size(self, page_size: int) -> Self:
@@ -157,7 +179,23 @@ def _or_raise(encoded: Result[JsonText, PayloadRefused]) -> JsonText:
     raise ConfigurationError(f"a query cannot look for this value: {encoded.failure()}")
 
 
-def _aware(moment: datetime | None) -> datetime | None:
+def _each(values: tuple[T, ...], kind: type, wanted: str) -> tuple[T, ...]:
+    for value in values:
+        if not isinstance(value, kind):
+            raise ConfigurationError(f"{wanted}; give each as an argument of its own, got {shown(value)}")
+    return values
+
+
+def _searchable(text: str) -> str:
+    if type(text) is not str or not 1 <= len(text) <= TEXT_CHARACTERS_MAX or storable_text(text) != text:
+        raise ConfigurationError(f"a text to search for has 1 to {TEXT_CHARACTERS_MAX} characters, got {shown(text)}")
+    return text
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """`moment` itself; raises `ConfigurationError` when it is no datetime or has no time zone."""
+    if moment is not None and not is_a(moment, datetime):
+        raise ConfigurationError(f"a time is a datetime with a time zone, got {shown(moment)}")
     if moment is not None and moment.utcoffset() is None:
-        raise ConfigurationError(f"a query needs aware datetimes, {moment!r} has no time zone")
+        raise ConfigurationError(f"{moment!r} has no time zone: give it one, such as tzinfo=UTC")
     return moment

@@ -9,11 +9,13 @@ from typing import Any, TypeAlias, TypeVar
 from returns.result import Failure, Result, Success
 
 from milepost.client.query import TaskPage, TaskQuery
+from milepost.errors import TaskDefinitionError
 from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord
-from milepost.lifecycle.refusals import EnqueueRefusal, EnqueueRefused, KeyTaken, TaskNotFound
+from milepost.lifecycle.refusals import EnqueueRefusal, EnqueueRefused, IdTaken, KeyTaken, TaskNotFound
 from milepost.payload import PayloadRefused
 from milepost.stores import operations
+from milepost.stores.intake import NoRoom, RoomAwaited
 from milepost.stores.operations import Enqueued
 from milepost.stores.protocol import Session
 from milepost.tasks import TaskRequest
@@ -22,18 +24,21 @@ T = TypeVar("T")
 
 AnyRequest: TypeAlias = TaskRequest[Any, Any, Any, Any]
 Verb: TypeAlias = Callable[[Session], T]
-EnqueueAnswer: TypeAlias = Result[tuple[Enqueued, ...], KeyTaken]
+EnqueueAnswer: TypeAlias = Result[tuple[Enqueued, ...], KeyTaken | IdTaken | NoRoom]
 
 
 def drafts_of(requests: Iterable[AnyRequest], audit: Audit) -> Result[list[Draft], PayloadRefused]:
     """Every request encoded, or the first refusal, with the request's place among them."""
     drafts: list[Draft] = []
     for index, request in enumerate(requests):
+        if type(request) is not TaskRequest:
+            raise TaskDefinitionError(
+                f"request {index} is what task.with_metadata(...) gives, got a {type(request).__name__}"
+            )
         draft = request.draft(audit)
-        if not isinstance(draft, Success):
-            refusal = draft.failure()
-            return Failure(PayloadRefused(f"request {index} ({request.task.name}): {refusal.path}", refusal.reason))
-        drafts.append(draft.unwrap())
+        if isinstance(draft, PayloadRefused):
+            return Failure(PayloadRefused(f"request {index} ({request.task.name}): {draft.path}", draft.reason))
+        drafts.append(draft)
     return Success(drafts)
 
 
@@ -43,10 +48,13 @@ def enqueue(drafts: Sequence[Draft]) -> Verb[EnqueueAnswer]:
 
 
 def enqueue_again(drafts: Sequence[Draft]) -> Verb[EnqueueAnswer]:
-    """`enqueue` after one whose reply was lost: what that one has inserted stays as it is, for ids are the drafts'."""
+    """`enqueue` after one whose reply was lost: what that one has inserted stays as it is, for ids are the drafts'.
+
+    Of an id that was given to a draft nobody knows any more whether it was there before: it is told as not created.
+    """
 
     def verb(session: Session) -> EnqueueAnswer:
-        there = {record.id for record in session.get([draft.id for draft in drafts])}
+        there = {record.id for record in session.get([draft.id for draft in drafts if not draft.replays])}
         rest = operations.enqueue(session, [draft for draft in drafts if draft.id not in there])
         return rest.map(lambda answers: _in_order(drafts, there, answers))
 
@@ -65,7 +73,8 @@ def insert(
     drafts = drafts_of(requests, audit)
     if not isinstance(drafts, Success):
         return Failure(drafts.failure())
-    return enqueue(drafts.unwrap())(session).alt(lambda refusal: refusal)
+    # Who holds a transaction open must not wait for others in it.
+    return enqueue(drafts.unwrap())(session).alt(lambda no: no.full if isinstance(no, RoomAwaited) else no)
 
 
 def or_raise(answer: Result[T, EnqueueRefusal]) -> T:

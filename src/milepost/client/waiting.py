@@ -11,7 +11,7 @@ from milepost.client.outcomes import ENDED_STATES
 from milepost.errors import TaskGone
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.stores.filter import TaskFilter
-from milepost.stores.protocol import Hint, Session, Store
+from milepost.stores.protocol import Hint, Session, Store, Watch
 
 _POLL_SECONDS = 1.0
 _CROWD = 100
@@ -27,7 +27,9 @@ class Waits:
         self._wanted: Counter[TaskId] = Counter()
         self._ended: dict[TaskId, TaskRecord | None] = {}
         self._changed = trio.Event()
+        self._watch: Watch | None = None
         self._led = False
+        self._told = False
 
     async def until_ended(self, id: TaskId, seconds: float) -> TaskRecord:
         """The record of the task once it has ended.
@@ -36,43 +38,54 @@ class Waits:
         any case, so that zero seconds ask whether it has ended.
         """
         give_up_at = trio.current_time() + max(0.0, seconds)
-        # Wanted first, looked for second: an end between the two is then seen by the leader.
         self._wanted[id] += 1
         try:
-            self._keep(await self._store.read(lambda session: _ended(session, (id,))))
+            # Wanted and listened for first, looked for second: the leader hears of an end between the two.
+            watch = self._watch = self._watch or self._store.watch(Hint.FINAL)
+            await self._look((id,))
             with trio.move_on_at(give_up_at):
                 while id not in self._ended:
                     if self._led:
                         await self._changed.wait()
                     else:
-                        await self._lead(id)
+                        await self._lead(id, watch)
             if id not in self._ended:
                 raise TimeoutError(f"the task {id} has not ended within {seconds} seconds")
             record = self._ended[id]
         finally:
-            self._wanted[id] -= 1
-            if not self._wanted[id]:
-                del self._wanted[id]
-                self._ended.pop(id, None)
+            self._leave(id)
         if record is None:
             raise TaskGone(f"there is no task {id} any more")
         return record
 
-    async def _lead(self, id: TaskId) -> None:
+    async def _lead(self, id: TaskId, watch: Watch) -> None:
         self._led = True
-        watch = self._store.watch(Hint.FINAL)
         try:
             while id not in self._ended:
-                wanted = tuple(each for each in self._wanted if each not in self._ended)
-                self._keep(await self._store.read(lambda session: _ended(session, wanted)))  # noqa: B023 (run at once)
-                if id not in self._ended:
+                # A leader that was cancelled after it was told leaves the looking to the next one.
+                if not self._told:
                     await watch.wait(_POLL_SECONDS)
+                    self._told = True
+                wanted = tuple(each for each in self._wanted if each not in self._ended)
+                await self._look(wanted)
+                self._told = False
                 if len(wanted) > _CROWD:
                     await trio.sleep(_CROWD_PAUSE_SECONDS)
         finally:
-            watch.close()
             self._led = False
             self._tell()
+
+    async def _look(self, wanted: tuple[TaskId, ...]) -> None:
+        self._keep(await self._store.read(lambda session: _ended(session, wanted)))
+
+    def _leave(self, id: TaskId) -> None:
+        self._wanted[id] -= 1
+        if not self._wanted[id]:
+            del self._wanted[id]
+            self._ended.pop(id, None)
+        if not self._wanted and self._watch is not None:
+            self._watch.close()
+            self._watch, self._told = None, False
 
     def _keep(self, ended: dict[TaskId, TaskRecord | None]) -> None:
         # Who waited may have left while the store was read; what nobody takes away would be told to the next one.

@@ -20,6 +20,7 @@ from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.transition import Policy
 from milepost.payload import JsonText
 from milepost.stores.protocol import Report, Session, Store
+from milepost.tasks.execution import TaskLog
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -37,7 +38,7 @@ class Commits:
         """Return once the execution metadata is durable."""
         await run.begin_commit()
         try:
-            await self._turns.outbox.put_and_wait(Parcel(run, events.Committed(execution_metadata)))
+            await self._turns.outbox.put_and_wait(Parcel(run, run.moving(events.Committed(execution_metadata))))
         finally:
             run.end_commit()
 
@@ -55,7 +56,7 @@ class Commits:
         self, run: Run, effect: Callable[[Transaction], tuple[Result[T, E], JsonText | None]]
     ) -> Result[T, E]:
         turns = self._turns
-        together = _Together(run.record, effect, turns.policy_of(run.task), turns.standing.renew_if_due)
+        together = _Together(run, effect, turns.policy_of(run.task), turns.standing.renew_if_due)
         while True:
             sent_at = time.monotonic()
             try:
@@ -71,9 +72,9 @@ class Commits:
                 raise
             except StoreError as error:
                 # The store is away: the run is kept as long as the lease rule keeps it, and the same tried again.
-                await turns.back_off(error)
+                await turns.back_off(error, sent_at)
                 continue
-            turns.answered(sent_at if together.renewed else None)
+            turns.answered(sent_at, renewed=together.renewed)
             turns.committed(run, after)
             return answer
 
@@ -81,6 +82,10 @@ class Commits:
         """Keep human progress for the next turn; the newest of a run replaces the one before."""
         if run.record.token is not None:
             self._turns.reports[run.id] = Report(run.id, run.record.token, fraction, note)
+
+    def log_of(self, run: Run) -> TaskLog:
+        """The logger of a run; the next turns store what it is told."""
+        return self._turns.logs.log_of(run)
 
 
 class _RolledBack(Exception):
@@ -97,12 +102,13 @@ class _Together(Generic[T, E]):
 
     def __init__(
         self,
-        known: TaskRecord,
+        run: Run,
         effect: Callable[[Transaction], tuple[Result[T, E], JsonText | None]],
         policy: Policy,
         renew: Callable[[Session], bool],
     ) -> None:
-        self._known = known
+        self._known = run.record
+        self._moving = run.moving
         self._effect = effect
         self._policy = policy
         self._renew = renew
@@ -119,7 +125,8 @@ class _Together(Generic[T, E]):
             raise EffectRaised(error) from error
         if text is None:
             raise _RolledBack(self._answer)
-        after = deliver(session, [Delivery(fresh, events.Committed(text), self._policy)], now=session.now())[0]
+        committed = self._moving(events.Committed(text))
+        after = deliver(session, [Delivery(fresh, committed, self._policy)], now=session.now())[0]
         if after is None:
             raise ClaimLost(f"the task {self._known.id} belongs to another run")
         self.renewed = self._renew(session)

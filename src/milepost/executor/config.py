@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any, final
@@ -9,15 +10,16 @@ from typing import Any, final
 from attrs import Attribute, field, frozen
 
 from milepost.errors import ConfigurationError
+from milepost.lifecycle.retention import Retention
 
 
 def _positive(_: Any, attribute: Attribute[Any], value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
+    if not (type(value) in (int, float) and value > 0 and math.isfinite(value)):
         raise ConfigurationError(f"ExecutorConfig.{attribute.name} must be above 0, got {value!r}")
 
 
 def _not_negative(_: Any, attribute: Attribute[Any], value: float) -> None:
-    if not (value >= 0 and math.isfinite(value)):
+    if not (type(value) in (int, float) and value >= 0 and math.isfinite(value)):
         raise ConfigurationError(f"ExecutorConfig.{attribute.name} must be 0 or more, got {value!r}")
 
 
@@ -26,7 +28,23 @@ def _count(_: Any, attribute: Attribute[Any], value: int) -> None:
         raise ConfigurationError(f"ExecutorConfig.{attribute.name} must be a whole number from 1, got {value!r}")
 
 
+def _level(_: Any, attribute: Attribute[Any], value: int | None) -> None:
+    if value is not None and (type(value) is not int or value < 0):
+        raise ConfigurationError(
+            f"ExecutorConfig.{attribute.name} must be a level such as logging.INFO, or None for no lines, got {value!r}"
+        )
+
+
+def _retention(_: Any, attribute: Attribute[Any], value: Retention | None) -> None:
+    if value is not None and type(value) is not Retention:
+        raise ConfigurationError(
+            f"ExecutorConfig.{attribute.name} must be a Retention, or None to keep all, got {value!r}"
+        )
+
+
 def _queue_limits(_: Any, attribute: Attribute[Any], value: Mapping[str, int] | None) -> None:
+    if value is not None and not hasattr(value, "items"):
+        raise ConfigurationError(f"ExecutorConfig.queues maps names to limits, as {{'mail': 2}}, got {value!r}")
     if value is not None and not value:
         raise ConfigurationError("ExecutorConfig.queues is empty, so nothing would run; leave it out to serve all")
     for name, limit in (value or {}).items():
@@ -39,15 +57,22 @@ def _queue_limits(_: Any, attribute: Attribute[Any], value: Mapping[str, int] | 
 class ExecutorConfig:
     """How one executor works. Durations are in seconds; what is out of range raises `ConfigurationError`.
 
-    - `concurrency`: tasks that run at once. `queues`: the queues it serves, each with its own limit; None serves every
-      queue in which one of its tasks waits.
+    - `concurrency`: tasks that run at once. `queues`: the queues it serves, each with a limit of how many this executor
+      runs at once; None serves every queue in which one of its tasks waits. What holds for the whole fleet, as pauses,
+      limits and weights, is said to the store (`Client.set_queue`); free slots are divided by these weights.
     - `lease_seconds`: how long the others believe in this executor after its last sign of life; then they take over
       its tasks. `stall_seconds`: for how long user code may block trio's thread before the lease is let go.
-    - `poll_seconds`: how often an idle executor looks for work without a hint.
+    - `poll_seconds`: how often an idle executor looks for work without a hint, and a busy one for queues that it does
+      not know and for what was said of queues.
     - `effect_seconds`: how long an effect may hold its transaction.
     - `drain_seconds`: how long a stop lets running tasks finish. `cleanup_seconds`: how long a run may take to end once
       it was asked to stop.
     - `stalls_max`: claims without progress after which a task is quarantined.
+    - `log_level`: lines that a run logs by `execution.log` are stored from this level on; None stores none. They go to
+      the standard library's logging in any case. `log_lines_max`: how many of one run are stored; then a last line
+      says how many are missing.
+    - `retention`: which ended tasks and lines this executor removes from the store, in small batches; None: none.
+      `prune_seconds`: about how often one of the executors that have one looks for them.
     """
 
     concurrency: int = field(default=100, validator=_count)
@@ -59,3 +84,7 @@ class ExecutorConfig:
     drain_seconds: float = field(default=20, validator=_not_negative)
     cleanup_seconds: float = field(default=5, validator=_not_negative)
     stalls_max: int = field(default=5, validator=_count)
+    log_level: int | None = field(default=logging.INFO, validator=_level)
+    log_lines_max: int = field(default=1_000, validator=_count)
+    retention: Retention | None = field(default=None, validator=_retention)
+    prune_seconds: float = field(default=60, validator=_positive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import final
 
 import trio
@@ -10,8 +11,10 @@ import trio
 from milepost.errors import StoreError
 from milepost.executor.commits import Commits
 from milepost.executor.config import ExecutorConfig
+from milepost.executor.pruning import Pruning
 from milepost.executor.run import Run
 from milepost.executor.statistics import ExecutorStatistics
+from milepost.executor.tending import tend_limits
 from milepost.executor.turn import release_all
 from milepost.executor.turns import Turns
 from milepost.registry import Registry
@@ -34,6 +37,7 @@ class Engine:
         self._reconfigured = trio.Event()
         self._turns = Turns(store, registry, config, begin=self._begin, observer=observer)
         self._commits = Commits(store, self._turns)
+        self._pruning = Pruning(store, lambda: self.config)
 
     @property
     def executor(self) -> str:
@@ -60,7 +64,8 @@ class Engine:
             keeper = self._turns.standing.keeper
             try:
                 async with trio.open_nursery() as system:
-                    for loop in (self._turns.run, self._listen, self._keep_house, self._tell_of_changes):
+                    loops = (self._turns.run, self._listen, self._keep_house, self._tell_of_changes, self._pruning.run)
+                    for loop in (*loops, self._tend_limits):
                         system.start_soon(loop)
                     self._turns.tell(ExecutorStarted(self.executor))
                     async with trio.open_nursery() as self._bodies:
@@ -101,6 +106,7 @@ class Engine:
             discarded=turns.workload.discarded,
             refused=turns.refused,
             turns=turns.taken,
+            pruned=self._pruning.total.tasks,
             store=turns.health.condition,
         )
 
@@ -128,9 +134,11 @@ class Engine:
         waiting.cancel()
 
     async def _give_back(self) -> None:
+        turns = self._turns
+        lines = turns.logs.take()  # of runs whose end could not be carried any more
+        give_back = partial(release_all, executor=self.executor, policies=turns.policies, lines=lines)
         try:
-            released = await self._store.transact(lambda session: release_all(session, self.executor))
-            self._turns.tell(ExecutorStopped(self.executor, released))
+            turns.tell(ExecutorStopped(self.executor, await self._store.transact(give_back)))
         except StoreError as error:
             _log.warning("could not give the lease back (%s): the others wait until it runs out", error)
 
@@ -154,6 +162,9 @@ class Engine:
                 await trio.sleep(self.config.poll_seconds)
                 self._reconfigured.set()
 
+    async def _tend_limits(self) -> None:
+        await tend_limits(self._store, lambda: self._turns.policies)
+
     async def _watch_for_breaks(self) -> None:
         """Once something stops the whole program, give back what runs before it does."""
         workload = self._turns.workload
@@ -169,7 +180,7 @@ class Engine:
             turns.workload.hurry(config.cleanup_seconds)
             if turns.standing.is_lost:
                 turns.give_up_runs()
-            elif turns.reports:
+            elif turns.reports or turns.logs:
                 turns.kick()
             stalled = turns.standing.keeper.take_stall()
             if stalled is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast, final
@@ -14,6 +13,8 @@ from returns.result import Result, Success
 
 from milepost.effects import Transaction
 from milepost.errors import ClaimLost, InvalidPayload
+from milepost.executor.logbook import RunLog
+from milepost.lifecycle import events
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.payload import JsonText, PayloadRefused, storable_text
 from milepost.tasks import AnyTask, StopKind, Stopping
@@ -21,8 +22,6 @@ from milepost.tasks.execution import TaskLog
 
 T = TypeVar("T")
 E = TypeVar("E")
-
-_log = logging.getLogger("milepost.task")
 
 
 @final
@@ -38,6 +37,8 @@ class Run:
     clean_up_until: float = math.inf
     ending: bool = False
     lost: bool = False
+    moved: events.Moved | None = None
+    log: RunLog | None = None
     scope: trio.CancelScope = field(init=False)
     _stopping: Stopping | None = None
     _committing: bool = False
@@ -51,6 +52,25 @@ class Run:
     def id(self) -> TaskId:
         """The task's id."""
         return self.record.id
+
+    def read(self) -> tuple[Any, Any]:
+        """The typed metadata and execution metadata; raises anything at all for a row that cannot be read."""
+        record, task = self.record, self.task
+        if record.version != task.version:
+            record = task.moved(record).unwrap()
+            initial = record.initial_execution_metadata_json
+            self.moved = events.Moved(record.version, record.metadata_json, initial)
+        return task.read(record)
+
+    def moving(self, event: T) -> T:
+        """`event`, which moves the row to this program's version if it stores execution metadata of that version."""
+        if self.moved is not None and isinstance(event, events.Committed | events.Suspended):
+            return attrs.evolve(event, moved=self.moved)
+        return event
+
+    def hide(self, text: str) -> str:
+        """`text` without the secrets that the run was given."""
+        return self.task.hide(text, self.record)
 
     async def begin_commit(self) -> None:
         """Wait until no child of the function is committing, so that commits are ordered; then `end_commit` is owed."""
@@ -84,8 +104,14 @@ class Run:
     def lose(self) -> None:
         """The claim is gone: whatever the run does from now on is not written."""
         self.lost = True
+        self.end_log()
         self._ask(Stopping(StopKind.CLAIM_LOST))
         self.scope.cancel(reason=StopKind.CLAIM_LOST.value)
+
+    def end_log(self) -> None:
+        """Nothing that is logged from now on belongs to the run."""
+        if self.log is not None:
+            self.log.close()
 
     def _ask(self, stopping: Stopping) -> None:
         self._stopping = stopping
@@ -117,6 +143,10 @@ class Committer(Protocol):
 
     def report(self, run: Run, fraction: float, note: str) -> None:
         """Keep human progress."""
+        ...
+
+    def log_of(self, run: Run) -> TaskLog:
+        """The run's logger."""
         ...
 
 
@@ -151,8 +181,7 @@ class RunExecution:
     @property
     def log(self) -> TaskLog:
         """A logger that carries the task."""
-        record = self._run.record
-        return TaskLog(_log, {"task_id": record.id, "task_name": record.name, "attempt": record.attempt})
+        return self._committer.log_of(self._run)
 
     @property
     def stopping(self) -> Stopping | None:

@@ -13,6 +13,8 @@ from attrs import frozen
 from typing_extensions import TypeIs
 
 from milepost.codec import TypeCodec
+from milepost.codec.scalars import shown as in_short
+from milepost.codec.secrets import without
 from milepost.crash import Crash, CrashKind
 from milepost.effects import Statement
 from milepost.errors import FollowUpsUnsupported, InvalidResult
@@ -70,13 +72,16 @@ class Settlement:
     effects: tuple[Statement, ...] = ()
 
 
-def settle(task: AnyTask, ending: Ending) -> Settlement | None:
-    """Decide what `ending` means for the task; None when the run lost its claim and nothing may be written."""
+def settle(task: AnyTask, ending: Ending, *, hide: Callable[[str], str] = str) -> Settlement | None:
+    """Decide what `ending` means for the task; None when the run lost its claim and nothing may be written.
+
+    `hide` takes the secrets that the run was given out of what its code has raised.
+    """
     match ending:
         case Returned(value):
             return _returned(task, value)
         case Raised(error):
-            return Settlement(_crashed(task, error))
+            return Settlement(_crashed(task, error, hide))
         case Stopped(stopping):
             event = _stopped(task, stopping)
             return None if event is None else Settlement(event)
@@ -105,7 +110,8 @@ def _event(task: AnyTask, value: AnyResult) -> Event:
         case Failure(error=error):
             return _encoded(task, "error", task.codec.error, error, lambda text: _failed(task, value, text))
         case Cancellation(error=error):
-            return _encoded(task, "error", task.codec.error, error, events.GaveUp)
+            codec = task.codec.error
+            return _encoded(task, "error", codec, error, lambda text: events.GaveUp(text, codec.masked(text)))
         case Suspended(execution_metadata=Unchanged()):
             return _suspended(value, None)
         case Suspended(execution_metadata=x):
@@ -125,16 +131,17 @@ def _encoded(
 
 
 def _failed(task: AnyTask, value: Failure[Any, Any], text: JsonText) -> Event:
-    hint = value.retry
+    hint, shown = value.retry, task.codec.error.masked(text)
     if isinstance(hint, Final):
-        return events.Failed(text, final=True)
+        return events.Failed(text, final=True, shown=shown)
     if hint is not None:
-        return events.Failed(text, retry_after=hint)
+        return events.Failed(text, retry_after=hint, shown=shown)
     try:
         retryable = task.retry.covers_error(value.error)
     except Exception as error:  # the predicate is user code; a policy that cannot decide is a crash of the attempt
-        return _crashed(task, error)
-    return events.Failed(text, retryable=retryable)
+        secrets = task.codec.error.secrets_in(text)
+        return _crashed(task, error, lambda told: without(told, secrets))
+    return events.Failed(text, retryable=retryable, shown=shown)
 
 
 def _suspended(value: Suspended[Any, Any, Any], text: JsonText | None) -> Event:
@@ -163,17 +170,16 @@ def _stopped(task: AnyTask, stopping: Stopping) -> Event | None:
             assert_never(stopping.kind)
 
 
-def _crashed(task: AnyTask, error: BaseException) -> Event:
-    return events.Crashed(Crash.of(error), retryable=task.retry.covers_exception(error))
+def _crashed(task: AnyTask, error: BaseException, hide: Callable[[str], str] = str) -> Event:
+    return events.Crashed(Crash.of(error, hide=hide), retryable=task.retry.covers_exception(error))
 
 
 def _not_a_result(task: AnyTask, value: object) -> InvalidResult:
     kind = type(value).__name__
     if kind.endswith(("For", "With")) and type(value).__module__ == Success.__module__:
         return InvalidResult(f"{task.name!r} returned an unfinished {kind}: finish it with .for_error or .with_error")
-    return InvalidResult(
-        f"{task.name!r} returned {value!r}, which is none of Success, Suspended, Failure, Cancellation"
-    )
+    told = f"a {kind}" if task.has_secrets else in_short(value)
+    return InvalidResult(f"{task.name!r} returned {told}, which is none of Success, Suspended, Failure, Cancellation")
 
 
 def _unsupported(task: AnyTask) -> FollowUpsUnsupported:

@@ -21,6 +21,7 @@ from milepost.executor.config import ExecutorConfig
 from milepost.executor.lease import LeaseKeeper
 from milepost.executor.turn import change_lease, renew
 from milepost.executor.workload import Workload
+from milepost.lifecycle.terms import Terms
 from milepost.registry import Registry
 from milepost.stores.protocol import Lease, Session, Store
 
@@ -46,6 +47,7 @@ class Standing:
         self.executor = _new_executor_id()
         self._store = store
         self._tasks = registry.versions
+        self._policies = {name: task.policy for name, task in registry.tasks.items()}
         self._config = config
         self._workload = workload
         self._noticed = noticed
@@ -112,7 +114,9 @@ class Standing:
         config = self._config()
         for lease in session.leases():
             if lease.executor == executor:  # else it is lost, and the next one is announced with these settings
-                session.open_lease(attrs.evolve(lease, slots=config.concurrency, queues=_served(config)))
+                terms = self._terms(config)
+                changed = attrs.evolve(lease, slots=config.concurrency, queues=_served(config), terms=terms)
+                session.open_lease(changed)
 
     def _lease_from(self, now: datetime) -> Lease:
         config = self._config()
@@ -127,7 +131,11 @@ class Standing:
             running=self._workload.active,
             tasks=self._tasks,
             queues=_served(config),
+            terms=self._terms(config),
         )
+
+    def _terms(self, config: ExecutorConfig) -> Terms:
+        return Terms.of(self._policies, stalls_max=config.stalls_max, queue_slots=config.queues or {})
 
 
 def _served(config: ExecutorConfig) -> tuple[str, ...] | None:

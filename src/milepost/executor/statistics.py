@@ -14,7 +14,8 @@ from milepost.telemetry import StoreCondition
 class ExecutorStatistics:
     """Counts since the executor was opened, and what it does now.
 
-    `discarded` are runs that lost their claim; `refused` are writes that the store refused because of that.
+    `discarded` are runs that lost their claim; `refused` are writes that the store refused because of that. `pruned`
+    are ended tasks that its retention did not keep.
     """
 
     executor: str
@@ -25,4 +26,5 @@ class ExecutorStatistics:
     discarded: int
     refused: int
     turns: int
+    pruned: int
     store: StoreCondition

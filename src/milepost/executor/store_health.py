@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable
 from typing import final
@@ -25,17 +26,21 @@ class StoreHealth:
         self.condition = StoreCondition.UP
         self._tell = tell
         self._delay = _FIRST_SECONDS
+        self._answered_from = -math.inf
 
-    def answered(self) -> None:
-        """The store did what it was asked."""
+    def answered(self, sent_at: float) -> None:
+        """The store did what it was asked at `sent_at` (monotonic)."""
+        self._answered_from = max(self._answered_from, sent_at)
         if self.condition is not StoreCondition.UP:
             self._change(StoreCondition.UP, "", logging.INFO)
             self._delay = _FIRST_SECONDS
 
-    async def failed(self, error: StoreError, *, longest: float = _LONGEST_SECONDS) -> None:
-        """The store refused; returns when it is worth another try."""
+    async def failed(self, error: StoreError, sent_at: float, *, longest: float = _LONGEST_SECONDS) -> None:
+        """The store refused what it was asked at `sent_at`; returns when it is worth another try."""
         condition = condition_of(error)
-        if condition is not self.condition:
+        # Calls overlap: one that fails after a later one was answered tells of what is over.
+        is_news = sent_at >= self._answered_from
+        if is_news and condition is not self.condition:
             self._change(condition, str(error), logging.WARNING)
         delay = min(self._delay, longest)
         self._delay = min(self._delay * 2, _LONGEST_SECONDS)

@@ -7,21 +7,24 @@ before the claim is given up as lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from milepost.clock import EPOCH
 from milepost.effects import Statement
 from milepost.errors import ClaimLost
+from milepost.executor.claiming import Catch, Demand, claim_work
+from milepost.executor.limiting import Admitted, admit
 from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskId, TaskRecord
-from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.transition import Policy, Transition, admission, is_suspect, transition
-from milepost.stores.protocol import ClaimOrder, Held, Lease, Report, Session
+from milepost.stores.protocol import Held, Lease, Report, Session
+from milepost.stores.tables import LogLine
 
 
 @final
@@ -47,21 +50,9 @@ class Delivery:
     policy: Policy
     effects: tuple[Statement, ...] = ()
 
-
-@final
-@frozen
-class Demand:
-    """What the executor could take: so many in all, and so many of each queue (None: of any).
-
-    `known` are the queues that the last turn found; the store is asked for others when they do not fill the demand, or,
-    unless `searches`, only when they have nothing.
-    """
-
-    limit: int
-    queues: Mapping[str, int] | None
-    rotation: int = 0
-    known: Sequence[str] = ()
-    searches: bool = True
+    def frees_slot_of(self, queues: Set[str]) -> bool:
+        """Whether it ends a run in one of `queues`."""
+        return self.record.queue in queues and not isinstance(self.event, events.Committed)
 
 
 @final
@@ -69,14 +60,17 @@ class Demand:
 class TurnPlan:
     """All that one turn is to do. It renews if told so, or if the store's clock has come to `renew_from`.
 
-    `may_be_suspect` says that no suspect runs yet, so that one more may be taken (`lifecycle.transition.is_suspect`).
+    `has_limits` says that some of the policies have any. `may_be_suspect` says that no suspect runs yet, so that one
+    more may be taken (`lifecycle.transition.is_suspect`).
     """
 
     executor: str
     names: Mapping[str, int]
     policies: Mapping[str, Policy]
+    has_limits: bool = True
     deliveries: Sequence[Delivery] = ()
     reports: Sequence[Report] = ()
+    logs: Sequence[LogLine] = ()
     demand: Demand | None = None
     may_be_suspect: bool = True
     lease_seconds: float
@@ -85,23 +79,26 @@ class TurnPlan:
     renew_from: datetime = EPOCH
     reconcile: frozenset[TaskId] | None = None
     look_for_cancels: bool = True
+    limited_queues: Set[str] = frozenset()
 
 
 @final
 @frozen(kw_only=True)
 class TurnReceipt:
-    """What became durable. `written` answers each delivery: the record as it is now, or None for a lost claim."""
+    """What became durable. `written` answers each delivery: the record as it is now, or None for a lost claim.
+
+    `limited` says how many tasks of each name were put back, by which of their limits.
+    """
 
     written: Sequence[TaskRecord | None]
     claimed: Sequence[TaskRecord] = ()
     ended: Sequence[Transition] = ()
+    limited: Mapping[tuple[str, LimitKind], int] = field(factory=dict[tuple[str, LimitKind], int])
     cancel_requests: Sequence[Held] = ()
     held: Sequence[Held] | None = None
-    queues: Sequence[str] = ()
-    searched: bool = False
+    catch: Catch | None = None
     renewed: bool = False
     lease_alive: bool = True
-    next_due: datetime | None = None
     now: datetime
 
 
@@ -109,27 +106,37 @@ def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
     """Carry out `plan` in the session's transaction."""
     now = session.now()
     written = deliver(session, plan.deliveries, now=now)
+    if any(each.frees_slot_of(plan.limited_queues) for each in plan.deliveries):
+        session.settings.tell_free()
     if plan.reports:
         session.report(plan.reports)
+    if plan.logs:
+        session.logs.append(plan.logs)
     # Renew before claiming: an executor that is late would otherwise count as dead and steal from itself. After a sleep
     # of the machine the store's clock alone knows that it is late. Renew after writing: an effect's transaction locks
     # its task before the lease as well, and two that locked them crosswise would wait for each other.
     renewing = plan.renew or now >= plan.renew_from
     alive = not renewing or renew(session, plan.executor, plan.lease_seconds, now=now, running=plan.running)
     if not alive:
+        admit(session, (), written, plan.policies, now=now)
         return TurnReceipt(written=written, lease_alive=False, now=now)
-    held = None if plan.reconcile is None else _reconcile(session, plan, now)
-    found = _Found() if plan.demand is None else _claim(session, plan, plan.demand, now)
+    held, strays = (None, ()) if plan.reconcile is None else _reconcile(session, plan, now)
+    catch = None if plan.demand is None else claim_work(session, plan.executor, plan.names, plan.demand, now)
+    alive_ones, ended = _admit(session, plan, () if catch is None else catch.claimed, now)
+    if plan.has_limits:
+        handed_in = (*written, *strays, *(decided.after for decided in ended))
+        admitted = admit(session, alive_ones, handed_in, plan.policies, now=now)
+    else:
+        admitted = Admitted(alive_ones)
     return TurnReceipt(
         written=written,
-        claimed=found.claimed,
-        ended=found.ended,
+        claimed=admitted.start,
+        ended=[*ended, *admitted.ended],
+        limited=admitted.waiting,
         cancel_requests=session.cancel_requests(plan.executor) if plan.look_for_cancels else (),
         held=held,
-        queues=found.queues,
-        searched=found.searched,
+        catch=catch,
         renewed=renewing,
-        next_due=session.next_due(plan.names, found.queues) if plan.demand and not found.claimed else None,
         now=now,
     )
 
@@ -160,14 +167,19 @@ def deliver(session: Session, deliveries: Sequence[Delivery], *, now: datetime) 
     ]
 
 
-def deliver_with_effects(session: Session, delivery: Delivery) -> TaskRecord:
-    """Write one delivery and run its effects, all or nothing; raises `EffectRaised`, or `ClaimLost`."""
+def deliver_with_effects(session: Session, delivery: Delivery, lines: Sequence[LogLine]) -> TaskRecord:
+    """Write one delivery, run its effects and store what its run has logged, all or nothing.
+
+    Raises `EffectRaised`, or `ClaimLost`.
+    """
     before = _written_before(session, delivery)
     if before is not None:
         return before  # and its effects happened with it
     after = deliver(session, [delivery], now=session.now())[0]
     if after is None:
         raise ClaimLost(f"the task {delivery.record.id} belongs to another run")
+    if lines:
+        session.logs.append(lines)
     try:
         for statement in delivery.effects:
             for parameters in statement.each():
@@ -177,12 +189,36 @@ def deliver_with_effects(session: Session, delivery: Delivery) -> TaskRecord:
     return after
 
 
-def release_all(session: Session, executor: str) -> int:
-    """Give back whatever the executor still owns, as interrupted, and forget the executor; returns how many."""
+def deliver_alone(
+    session: Session,
+    delivery: Delivery,
+    lines: Sequence[LogLine],
+    *,
+    limited_queues: Set[str],
+    renew: Callable[[Session], object],
+) -> TaskRecord:
+    """`deliver_with_effects` as a turn of its own, with what follows from the end of a run."""
+    after = deliver_with_effects(session, delivery, lines)
+    if delivery.frees_slot_of(limited_queues):
+        session.settings.tell_free()
+    renew(session)
+    # Last, so that no effect keeps others from a limit, and after the lease, as every turn locks them.
+    admit(session, (), [after], {after.name: delivery.policy}, now=session.now())
+    return after
+
+
+def release_all(session: Session, executor: str, policies: Mapping[str, Policy], lines: Sequence[LogLine] = ()) -> int:
+    """Give back whatever the executor still owns, as interrupted, and forget the executor; returns how many.
+
+    `lines` are what its runs have logged and no turn has carried.
+    """
     now = session.now()
+    if lines:
+        session.logs.append(lines)
     owned = session.get([held.id for held in session.held(executor)])
     released = deliver(session, [Delivery(record, events.Interrupted(), Policy()) for record in owned], now=now)
     session.close_lease(executor)
+    admit(session, (), released, policies, now=now)
     return sum(record is not None for record in released)
 
 
@@ -218,57 +254,34 @@ def _owned(session: Session, known: TaskRecord) -> TaskRecord | None:
     return found[0] if found and (found[0].fence, found[0].token) == (known.fence, known.token) else None
 
 
-@final
-@frozen
-class _Found:
-    """What a turn has claimed or ended at once, the queues that it knows of, and whether it searched for others."""
-
-    claimed: Sequence[TaskRecord] = ()
-    ended: Sequence[Transition] = ()
-    queues: Sequence[str] = ()
-    searched: bool = False
-
-
-def _claim(session: Session, plan: TurnPlan, demand: Demand, now: datetime) -> _Found:
-    """Take what is demanded; what must not run any more is ended at once."""
-    claimed: list[TaskRecord] = []
+def _admit(
+    session: Session, plan: TurnPlan, claimed: Sequence[TaskRecord], now: datetime
+) -> tuple[Sequence[TaskRecord], Sequence[Transition]]:
+    """Those of the claimed tasks that may run, and what was made of those that must not run any more."""
+    admitted: list[TaskRecord] = []
     ended: list[Transition] = []
     may_be_suspect = plan.may_be_suspect
-
-    def claim_from(queues: Sequence[str]) -> None:
-        nonlocal may_be_suspect
-        # Each turn begins at another queue, so that with few free slots none of them is always last.
-        start = demand.rotation % len(queues) if queues else 0
-        for queue in (*queues[start:], *queues[:start]):
-            limit = demand.limit - len(claimed)
-            limit = limit if demand.queues is None else min(limit, demand.queues[queue])
-            if limit > 0:
-                for record in session.claim(ClaimOrder(plan.executor, queue, plan.names, limit), now=now):
-                    policy = plan.policies[record.name]
-                    event = admission(record, now=now, policy=policy, may_be_suspect=may_be_suspect)
-                    if event is None:
-                        claimed.append(record)
-                        may_be_suspect = may_be_suspect and not is_suspect(record)
-                    else:
-                        ended.append(_decide(record, Delivery(record, event, policy), now))
-
-    known = demand.known if demand.queues is None else tuple(demand.queues)
-    claim_from(known)
-    searched = demand.queues is None and len(claimed) < demand.limit and (demand.searches or not claimed)
-    if searched:
-        found = session.queues(plan.names)
-        claim_from([queue for queue in found if queue not in known])
-        known = found
+    for record in claimed:
+        policy = plan.policies[record.name]
+        event = admission(record, now=now, policy=policy, may_be_suspect=may_be_suspect)
+        if event is None:
+            admitted.append(record)
+            may_be_suspect = may_be_suspect and not is_suspect(record)
+        else:
+            ended.append(_decide(record, Delivery(record, event, policy), now))
     if ended:
         session.write(ended)
-    return _Found(claimed, ended, known, searched)
+    return admitted, ended
 
 
-def _reconcile(session: Session, plan: TurnPlan, now: datetime) -> list[Held]:
-    """Compare what the store says we own with what we know of: a claim whose reply was lost is given back."""
+def _reconcile(session: Session, plan: TurnPlan, now: datetime) -> tuple[list[Held], list[TaskRecord | None]]:
+    """Compare what the store says we own with what we know of: a claim whose reply was lost is given back.
+
+    Gives what the store says, and what was given back.
+    """
     held = session.held(plan.executor)
     unknown = [each.id for each in held if each.id not in (plan.reconcile or ())]
-    if unknown:
-        stray = [record for record in session.get(unknown) if record.executor == plan.executor]
-        deliver(session, [Delivery(record, events.Interrupted(), Policy()) for record in stray], now=now)
-    return held
+    if not unknown:
+        return held, []
+    strays = [record for record in session.get(unknown) if record.executor == plan.executor]
+    return held, deliver(session, [Delivery(record, events.Interrupted(), Policy()) for record in strays], now=now)

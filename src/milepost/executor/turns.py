@@ -23,16 +23,18 @@ from milepost.crash import Crash
 from milepost.errors import ClaimLost, StoreError
 from milepost.executor.appetite import Appetite
 from milepost.executor.config import ExecutorConfig
+from milepost.executor.logbook import LogBook, carry_lines
 from milepost.executor.outbox import Outbox, Parcel
 from milepost.executor.run import Run
 from milepost.executor.standing import Standing
 from milepost.executor.store_health import StoreHealth
+from milepost.executor.telling import Teller
 from milepost.executor.turn import (
     Delivery,
     EffectRaised,
     TurnPlan,
     TurnReceipt,
-    deliver_with_effects,
+    deliver_alone,
     take_turn,
 )
 from milepost.executor.workload import Workload
@@ -40,9 +42,10 @@ from milepost.lifecycle import events
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.transition import Policy
 from milepost.registry import Registry
-from milepost.stores.protocol import Held, Report, Session, Store
+from milepost.stores.protocol import Held, Report, Store
+from milepost.stores.tables import LogLine
 from milepost.tasks import AnyTask, StopKind, Stopping
-from milepost.telemetry import AttemptEnded, LeaseLost, Observation, Observer, ProgressCommitted
+from milepost.telemetry import LeaseLost, Observer, ProgressCommitted
 
 _log = logging.getLogger("milepost.executor")
 
@@ -62,9 +65,11 @@ class Turns:
     ) -> None:
         self.outbox = Outbox(self.kick)
         self.reports: dict[TaskId, Report] = {}
+        self.tell = Teller(observer)
         self.health = StoreHealth(self.tell)
+        self.logs = LogBook(config.log_level, config.log_lines_max)
         self.workload = Workload(
-            registry, self.outbox, threads=config.concurrency, tell=self.tell, observed=observer is not None
+            registry, self.outbox, threads=config.concurrency, tell=self.tell, observed=self.tell.is_heard
         )
         self.standing = Standing(store, registry, lambda: self.config, self.workload, noticed=self.kick)
         self.appetite = Appetite(config, self.workload)
@@ -73,7 +78,6 @@ class Turns:
         self._registry = registry
         self._versions = registry.versions
         self._begin = begin
-        self._observer = observer
         self._kicked = trio.Event()
         self._in_flight = 0
         self._heard = False
@@ -84,30 +88,23 @@ class Turns:
     def use(self, config: ExecutorConfig) -> None:
         """Go on with these settings."""
         self.config = config
-        self._policies = {
+        self.policies = {
             name: attrs.evolve(task.policy, stalls_max=config.stalls_max) for name, task in self._registry.tasks.items()
         }
+        self._has_limits = any(policy.has_limits for policy in self.policies.values())
         self.workload.set_threads(config.concurrency)
         self.appetite.use(config)
+        self.logs.use(config.log_level, config.log_lines_max)
         self.kick()
 
     def policy_of(self, task: AnyTask) -> Policy:
         """What the transition needs of a task's definition."""
-        return self._policies[task.name]
+        return self.policies[task.name]
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits for a turn or is carried by one."""
         return not self._in_flight and not self.outbox
-
-    def tell(self, observation: Observation) -> None:
-        """Tell the observer; what it raises is logged and goes no further."""
-        if self._observer is None:
-            return
-        try:
-            self._observer(observation)
-        except Exception:
-            _log.exception("the observer raised on %r", observation)
 
     def kick(self) -> None:
         """There is something to carry."""
@@ -140,10 +137,10 @@ class Turns:
                 for parcel in parcels:
                     if parcel.effects:
                         self._in_flight += 1
-                        nursery.start_soon(self._carry_alone, parcel)
+                        nursery.start_soon(self._carry_alone, parcel, self.logs.take_of(parcel.run.id))
                 plan = self._plan(shared)
                 # A cancel must reach the runs of an executor that is full or drains, and claims nothing.
-                if shared or plan.demand or plan.reports or plan.renew or plan.look_for_cancels:
+                if shared or plan.demand or plan.reports or plan.logs or plan.renew or plan.look_for_cancels:
                     self._in_flight += 1
                     await self._carry(plan, shared)
                     self._landed()
@@ -159,31 +156,33 @@ class Turns:
             receipt = await self._store.transact(partial(take_turn, plan=plan), durable=bool(parcels))
         except StoreError as error:
             self.outbox.put_back(parcels)
-            self._keep_reports(plan)
+            self._keep(plan)
             self.appetite.look_again()
             self.doubt()
-            await self.back_off(error)
+            await self.back_off(error, sent_at)
             self._pause_if_blocked(sent_at)
             return
         except Exception:
             _log.exception("a turn failed as a whole; its items are tried one by one")
+            await carry_lines(self._store, plan.logs)
             await self._carry_one_by_one(plan, parcels)
             self.appetite.look_again()
             return
         self.taken += 1
-        self.health.answered()
+        self.health.answered(sent_at)
         self._pause_if_blocked(sent_at)
         self._apply(plan, parcels, receipt, sent_at)
 
     async def _carry_one_by_one(self, plan: TurnPlan, parcels: Sequence[Parcel]) -> None:
         for index, parcel in enumerate(parcels):
             alone = [self._delivery(parcel)]
-            single = attrs.evolve(plan, deliveries=alone, demand=None, reports=(), renew=False, reconcile=None)
+            single = attrs.evolve(plan, deliveries=alone, demand=None, reports=(), logs=(), renew=False, reconcile=None)
+            sent_at = time.monotonic()
             try:
                 receipt = await self._store.transact(partial(take_turn, plan=single))
             except StoreError as error:
                 self.outbox.put_back(list(parcels[index:]))
-                await self.back_off(error)
+                await self.back_off(error, sent_at)
                 return
             except Exception as error:
                 self._broken(parcel, error)
@@ -191,24 +190,29 @@ class Turns:
                 self._written(parcel, receipt.written[0])
         self.doubt()
 
-    async def _carry_alone(self, parcel: Parcel) -> None:
+    async def _carry_alone(self, parcel: Parcel, lines: Sequence[LogLine]) -> None:
         """A result with effects has a transaction to itself: a statement that fails takes nobody else down."""
-
-        def carry(session: Session) -> TaskRecord:
-            after = deliver_with_effects(session, self._delivery(parcel))
-            self.standing.renew_if_due(session)
-            return after
-
+        carry = partial(
+            deliver_alone,
+            delivery=self._delivery(parcel),
+            lines=lines,
+            limited_queues=self.appetite.limited_queues,
+            renew=self.standing.renew_if_due,
+        )
+        sent_at = time.monotonic()
         try:
             written = await self._store.transact(carry, alone=True, within_seconds=self.config.effect_seconds)
         except ClaimLost:
             self._written(parcel, None)
         except EffectRaised as raised:
+            self.logs.put_back(lines)
             self._broken(parcel, raised.error)
         except StoreError as error:
             self.outbox.put_back([parcel])
-            await self.back_off(error)
+            self.logs.put_back(lines)
+            await self.back_off(error, sent_at)
         except Exception as error:
+            self.logs.put_back(lines)
             self._broken(parcel, error)
         else:
             self._written(parcel, written)
@@ -216,7 +220,8 @@ class Turns:
             self._landed()
             self.kick()
 
-    def _keep_reports(self, plan: TurnPlan) -> None:
+    def _keep(self, plan: TurnPlan) -> None:
+        self.logs.put_back(plan.logs)
         for report in plan.reports:
             self.reports.setdefault(report.id, report)  # what was reported meanwhile is newer
 
@@ -224,15 +229,16 @@ class Turns:
         self._in_flight -= 1
         self.workload.look_up()
 
-    async def back_off(self, error: StoreError) -> None:
-        """The store refused; return when it is worth another try, soon enough to renew a lease that still holds."""
-        await self.health.failed(error, longest=self.config.lease_seconds / 6)
+    async def back_off(self, error: StoreError, sent_at: float) -> None:
+        """The store refused what it was asked at `sent_at`; return when it is worth another try, soon enough to renew a
+        lease that still holds."""
+        await self.health.failed(error, sent_at, longest=self.config.lease_seconds / 6)
 
-    def answered(self, renewed_at: float | None) -> None:
-        """The store did what it was asked; if it renewed the lease on the way, it was asked at `renewed_at`."""
-        self.health.answered()
-        if renewed_at is not None:
-            self.standing.keeper.renewed(renewed_at)
+    def answered(self, sent_at: float, *, renewed: bool) -> None:
+        """The store did what it was asked at `sent_at`; perhaps it renewed the lease on the way."""
+        self.health.answered(sent_at)
+        if renewed:
+            self.standing.keeper.renewed(sent_at)
 
     def doubt(self) -> None:
         """Whether a claim was written is in doubt: compare notes with the store in the next turn."""
@@ -247,10 +253,12 @@ class Turns:
         return TurnPlan(
             executor=self.standing.executor,
             names=self._versions,
-            policies=self._policies,
+            policies=self.policies,
+            has_limits=self._has_limits,
             deliveries=[self._delivery(parcel) for parcel in parcels],
             reports=tuple(reports.values()),
-            demand=self.appetite.demand(self.taken),
+            logs=self.logs.take(),
+            demand=self.appetite.demand(),
             may_be_suspect=not self.workload.has_fresh_suspect(),
             lease_seconds=self.config.lease_seconds,
             running=self.workload.active,
@@ -258,6 +266,7 @@ class Turns:
             renew_from=self._renew_from,
             reconcile=frozenset(self.workload.runs) if reconcile else None,
             look_for_cancels=self._looks_for_cancels(now),
+            limited_queues=self.appetite.limited_queues,
         )
 
     def _looks_for_cancels(self, now: float) -> bool:
@@ -270,7 +279,7 @@ class Turns:
 
     def _delivery(self, parcel: Parcel) -> Delivery:
         run = parcel.run
-        return Delivery(run.record, parcel.event, self._policies[run.task.name], parcel.effects)
+        return Delivery(run.record, parcel.event, self.policies[run.task.name], parcel.effects)
 
     # What a turn gave
 
@@ -290,9 +299,10 @@ class Turns:
             if run is not None and run.record.fence == held.fence:
                 run.stop(Stopping(StopKind.CANCELLED, held.cancel_reason or ""))
         for ended in receipt.ended:
-            self._tell_ended(ended.before, ended.after, 0.0)
-        if plan.demand is not None:
-            self.appetite.learn(receipt)
+            self.tell.ended(ended.before, ended.after, 0.0)
+        self.tell.limited(receipt.limited)
+        if receipt.catch is not None:
+            self.appetite.learn(receipt.catch, receipt.now)
         if any(self.workload.is_running(record.id) for record in receipt.claimed):
             self.standing.notice_loss()  # only an executor whose lease is gone can take over from itself
         elif receipt.claimed:
@@ -314,14 +324,14 @@ class Turns:
             # It may be due again, or have kept its queue at the queue's own limit, which the last claim could not pass.
             if record.due_at is not None or self.config.queues is not None:
                 self.look_again()
-            if self._observer is not None:
-                self._tell_ended(before, record, trio.current_time() - run.started_at)
+            if self.tell.is_heard:
+                self.tell.ended(before, record, trio.current_time() - run.started_at)
 
     def committed(self, run: Run, record: TaskRecord) -> None:
         """A commit of `run` is durable."""
         run.record = record
         self.commits += 1
-        if self._observer is not None:
+        if self.tell.is_heard:
             self.tell(ProgressCommitted(record.id, record.name, record.sequence))
 
     def lose(self, run: Run) -> None:
@@ -334,13 +344,14 @@ class Turns:
         run = parcel.run
         if isinstance(parcel.event, events.Committed):
             parcel.resolve(outcome.Error(error))
-        elif isinstance(parcel.event, events.Crashed) and not parcel.effects:
+        elif isinstance(parcel.event, events.Crashed) and not parcel.event.retryable and not parcel.effects:
             _log.error("the end of task %s cannot be stored; it is given back", run.id, exc_info=error)
             self.workload.lose(run)
             self.doubt()
         else:
-            crashed = events.Crashed(Crash.of(error), retryable=run.task.retry.covers_exception(error))
-            self.outbox.put(Parcel(run, crashed))
+            # What fails for a crash too may lie in the policy: without its say the crash is final.
+            retryable = not isinstance(parcel.event, events.Crashed) and run.task.retry.covers_exception(error)
+            self.outbox.put(Parcel(run, events.Crashed(Crash.of(error, hide=run.hide), retryable=retryable)))
 
     def _compare(self, plan: TurnPlan, held: Sequence[Held]) -> None:
         """Runs that the store no longer counts as ours are lost; of those being stored, the answer will tell."""
@@ -349,10 +360,6 @@ class Turns:
             run = self.workload.runs.get(id)
             if run is not None and not run.ending and (id, run.record.fence) not in ours:
                 self.workload.lose(run)
-
-    def _tell_ended(self, before: TaskRecord, after: TaskRecord, seconds: float) -> None:
-        reason = after.crash.message if after.crash is not None else ""
-        self.tell(AttemptEnded(after.id, after.name, before.attempt, after.state, seconds, after.due_at, reason))
 
     # When to take the next turn
 
@@ -380,10 +387,12 @@ class Turns:
         self.workload.lose_unfinished()
         before = self.standing.executor
         while self.standing.executor == before or self.standing.is_lost:
+            sent_at = time.monotonic()
             try:
                 await self.standing.begin_again()
             except StoreError as error:
-                await self.back_off(error)
-        self.health.answered()
+                await self.back_off(error, sent_at)
+            else:
+                self.health.answered(sent_at)
         self.appetite.pause()
         self.tell(LeaseLost(before, self.standing.executor))

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, final
 
 import trio
-from returns.result import Success
 
 from milepost.crash import Crash
 from milepost.executor.invoke import invoke, invoke_pure
@@ -83,7 +82,7 @@ class Workload:
             if self._observed:
                 self._tell(AttemptStarted(record.id, record.name, record.attempt, record.fence))
             try:
-                metadata, execution_metadata = task.read(*_stored(record))
+                metadata, execution_metadata = run.read()
             except Exception:  # what is wrong, and where, is found out by decoding once more, part by part
                 self._free(run)
                 self._refuse_to_run(run)
@@ -98,8 +97,8 @@ class Workload:
     def _refuse_to_run(self, run: Run) -> None:
         if not run.lost and not run.ending:
             run.ending = True
-            decoded = run.task.decode(*_stored(run.record))
-            reason = "decoded at the second try only" if isinstance(decoded, Success) else str(decoded.failure())
+            fault = next(run.task.faults_of(run.record), None)
+            reason = "decoded at the second try only" if fault is None else str(fault.refusal)
             self._outbox.put(Parcel(run, events.Undecodable(reason)))
 
     def has_fresh_suspect(self) -> bool:
@@ -193,22 +192,19 @@ class Workload:
 
     def _hand_in(self, run: Run, ending: Ending) -> None:
         run.ending = True
-        settlement = _settled(run.task, ending)
+        run.end_log()
+        settlement = _settled(run, ending)
         if settlement is None:
             self.lose(run)
         else:
-            self._outbox.put(Parcel(run, settlement.event, settlement.effects))
+            self._outbox.put(Parcel(run, run.moving(settlement.event), settlement.effects))
 
 
-def _settled(task: AnyTask, ending: Ending) -> Settlement | None:
+def _settled(run: Run, ending: Ending) -> Settlement | None:
     try:
-        return settle(task, ending)
+        return settle(run.task, ending, hide=run.hide)
     except Exception as error:  # user code can hide in an error's or a policy's methods; it must not reach the engine
-        return Settlement(events.Crashed(Crash.of(error)))
-
-
-def _stored(record: TaskRecord) -> tuple[int, str, str]:
-    return record.version, record.metadata_json, record.execution_metadata_json
+        return Settlement(events.Crashed(Crash.of(error, hide=run.hide)))
 
 
 def _limits(record: TaskRecord, task: AnyTask, start: float, now: datetime) -> tuple[float, float]:

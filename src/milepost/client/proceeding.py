@@ -1,0 +1,169 @@
+"""`proceed` as clients ask for it: a pure function of the user's runs between the finding of a task and its writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, TypeAlias, cast, final
+
+import attrs
+from attrs import frozen
+from returns.result import Failure, Result, Success
+
+from milepost.client.query import TaskQuery, aware
+from milepost.client.targets import Target, id_of
+from milepost.lifecycle import events
+from milepost.lifecycle.record import TaskRecord
+from milepost.lifecycle.refusals import ModificationFailed, ProceedRefused, WrongState
+from milepost.lifecycle.states import TaskState
+from milepost.payload import JsonText, PayloadRefused, from_json_text, legible, storable_text, to_json_text
+from milepost.stores import proceed
+from milepost.stores.proceed import Wanted
+from milepost.stores.protocol import Session
+from milepost.tasks import AnyTask
+from milepost.tasks.stored import RowFault, moved
+
+Modify: TypeAlias = Callable[[Any], object]
+Answer: TypeAlias = Result[TaskRecord, ProceedRefused]
+Writing: TypeAlias = Callable[[Session], Answer | None]
+"""What is left to do in a transaction; None says that the task has changed, so that all of it begins again."""
+
+TRIES_MAX: Final = 20
+"""How often a task that changes between its finding and its writing is looked for again."""
+
+
+@final
+@frozen
+class Order:
+    """Which task goes on, when, and what becomes of its execution metadata: None leaves it as it is.
+
+    `reason` and `by` are for its history.
+    """
+
+    wanted: Wanted
+    task: AnyTask | None
+    modify: Modify | None
+    at: datetime | None
+    reason: str = ""
+    by: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        target: Target | TaskQuery[Any],
+        modify: Modify | None,
+        at: datetime | None,
+        *,
+        reason: str = "",
+        by: str = "",
+    ) -> Order:
+        """What a call of `proceed` asks for; raises `ConfigurationError` for a naive time."""
+        at = aware(at)
+        if isinstance(target, TaskQuery):
+            return cls(target.filter, target.task, modify, at, storable_text(reason), by)
+        id = id_of(target)
+        task = None if isinstance(target, str) else target.task
+        return cls(id, task, modify, at, storable_text(reason), by)
+
+    @property
+    def runs_nothing(self) -> bool:
+        """Whether it is one transaction: the task is named, and no code of the user's comes in between."""
+        return self.modify is None and isinstance(self.wanted, str)
+
+    def find(self, session: Session) -> Answer:
+        """The task as it is now."""
+        found = proceed.find(session, self.wanted)
+        return Success(found.unwrap()) if isinstance(found, Success) else Failure(found.failure())
+
+    def writing(self, found: Answer) -> Result[Writing, ProceedRefused]:
+        """What is to be written of the task that was found."""
+        if not isinstance(found, Success):
+            return Failure(found.failure())
+        record = found.unwrap()
+        return self.event_for(record).map(lambda event: partial(_write, known=record, event=event))
+
+    def within(self, session: Session) -> Answer:
+        """All of it, in a transaction that is open already."""
+        found = self.find(session)
+        for _ in range(TRIES_MAX):
+            writing = self.writing(found)
+            if not isinstance(writing, Success):
+                return Failure(writing.failure())
+            write: Writing = writing.unwrap()
+            answer = write(session)
+            if answer is not None:
+                return answer
+            found = self.find(session)
+        return given_up(found)
+
+    def event_for(self, found: TaskRecord) -> Result[events.Proceeded, ProceedRefused]:
+        """What happens to the task that was found; runs the code of the user's."""
+        asked = events.Proceeded(at=self.at, reason=self.reason, by=self.by)
+        if self.modify is None:
+            return Success(asked)
+        if found.state is not TaskState.SUSPENDED:
+            return Failure(WrongState(found.state))
+        return _modified(found, self.task, self.modify, asked)
+
+
+def given_up(found: Answer) -> Answer:
+    """The answer about a task that changed each time between its finding and its writing."""
+    return Failure(WrongState(found.unwrap().state)) if isinstance(found, Success) else found
+
+
+def _write(session: Session, *, known: TaskRecord, event: events.Proceeded) -> Answer | None:
+    answer = proceed.write(session, known, event)
+    if answer is None or isinstance(answer, Success):
+        return cast("Answer | None", answer)
+    return Failure(answer.failure())
+
+
+def _modified(
+    found: TaskRecord, task: AnyTask | None, modify: Modify, asked: events.Proceeded
+) -> Result[events.Proceeded, ProceedRefused]:
+    row = found if task is None else _row(task, found)
+    value = row if isinstance(row, ModificationFailed) else _value(task, row)
+    if isinstance(row, ModificationFailed) or isinstance(value, ModificationFailed):
+        return Failure(cast("ModificationFailed", value))
+    try:
+        text = _text(task, modify(value))
+    except Exception as error:  # user code may raise anything; nothing has been written yet
+        said = legible(error) if task is None else task.hide(legible(error), found)
+        return _failed(f"{type(error).__name__}: {said}")
+    if isinstance(text, PayloadRefused):
+        return _failed(f"what it made cannot be stored: {text}")
+    return Success(attrs.evolve(asked, execution_metadata=text, moved=None if row is found else _moved(row)))
+
+
+def _row(task: AnyTask, found: TaskRecord) -> TaskRecord | ModificationFailed:
+    """The record as the task's version has it."""
+    if found.name != task.name:
+        return ModificationFailed(f"the task is a {found.name!r}, not a {task.name!r}")
+    row = moved(task, found)
+    return ModificationFailed(str(row.refusal)) if isinstance(row, RowFault) else row
+
+
+def _value(task: AnyTask | None, row: TaskRecord) -> object:
+    text = row.execution_metadata_json
+    decoded: Result[Any, PayloadRefused] = (
+        from_json_text(text) if task is None else task.codec.execution_metadata.decode(text)
+    )
+    if isinstance(decoded, Success):
+        return decoded.unwrap()
+    return ModificationFailed(f"the execution metadata cannot be decoded: {decoded.failure()}")
+
+
+def _text(task: AnyTask | None, value: Any) -> JsonText | PayloadRefused:
+    if task is not None:
+        return task.codec.execution_metadata.write(value)
+    written = to_json_text(value)
+    return written.unwrap() if isinstance(written, Success) else written.failure()
+
+
+def _moved(row: TaskRecord) -> events.Moved:
+    return events.Moved(row.version, row.metadata_json, row.initial_execution_metadata_json)
+
+
+def _failed(reason: str) -> Failure[ModificationFailed]:
+    return Failure(ModificationFailed(reason))
