@@ -54,7 +54,7 @@ async: $(VENV)/.installed-dev
 		| xargs -0 -r -n 5 -P 2 $(BIN)/flake8-async --enable=ASYNC --disable=$(ASYNC_OFF))
 
 pytest: $(VENV)/.installed-dev
-	@$(BIN)/pytest -q $(ARGS)
+	@$(BIN)/pytest -q -n 3 $(ARGS)
 
 format: $(VENV)/.installed-dev  ## write the code as the project formats it
 	@$(BIN)/ruff format .

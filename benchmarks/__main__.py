@@ -24,6 +24,7 @@ COMMON: Mapping[str, Part] = {
     "commit": parts.commit,
     "start": parts.start,
     "memory": parts.memory,
+    "proceed": parts.proceed,
     "backlog": parts.claim,
 }
 POSTGRES = {

@@ -9,8 +9,9 @@ from statistics import median
 
 from attrs import frozen
 
-from benchmarks import backlog, end_to_end, floors
+from benchmarks import backlog, end_to_end, floors, suspended
 from benchmarks.ground import Ground
+from milepost import open_store
 
 SLOTS = (20, 100, 500)
 
@@ -103,6 +104,23 @@ async def claim(ground: Ground, scale: Scale) -> None:
     for case, change in backlog.CASES.items():
         seconds = backlog.claim_seconds(ground.fresh(), extra, change)
         print(f"  and {extra:,} {case}: {seconds * 1e3:.2f} ms   ratio {seconds / small:.2f}   {load()}")
+
+
+async def proceed(ground: Ground, scale: Scale) -> None:
+    """A proceed of one suspended task of many, by a value in its progress; and what the others cost a worker."""
+    waiting = scale.of(100_000, 200)
+    async with open_store(ground.fresh()) as store:
+        await suspended.fill(store, waiting, waiting)
+        bare = await suspended.proceed_seconds(store, range(20), waiting)
+        created = await suspended.create_index(store)
+        indexed = await suspended.proceed_seconds(store, range(20, scale.of(320, 40)), waiting)
+    print(
+        f"proceed by progress, {waiting:,} suspended  {suspended.spread(indexed)}   "
+        f"without an index {suspended.spread(bare)}   (to make one: {created:.1f} s)   {load()}"
+    )
+    tasks = scale.of(2_000, 100)
+    none, many = [await suspended.worker_mebibytes(ground, count, tasks) for count in (0, waiting)]
+    print(f"worker's peak memory, none suspended {none:6.1f} MiB   {waiting:,} suspended {many:6.1f} MiB")
 
 
 def milliseconds(seconds: list[float]) -> str:

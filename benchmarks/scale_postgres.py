@@ -129,7 +129,7 @@ class Claims:
             # The parameters of `claim.sql`, in its order.
             values = (
                 f"'{ORDER.executor}', '{ORDER.queue}', clock_timestamp(), {CLAIMED}, {(CLAIMED + 1) // 2},"
-                " '{t}', '{1}', 'explained', '{transitions,full}'"
+                " '{t}', '{1}', 'explained', '{transitions,full}', null"
             )
             # Written out because EXECUTE takes no parameters from outside.
             rows = session.transaction.execute(f'explain (analyze, buffers) execute "{found[0][0]}" ({values})')

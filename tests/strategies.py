@@ -13,7 +13,7 @@ from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord
 from milepost.lifecycle.retry import Retry
-from milepost.lifecycle.states import FINAL_STATES, LIVE_STATES, WAITING_STATES, TaskState
+from milepost.lifecycle.states import FINAL_STATES, LIVE_STATES, WAITING_STATES, LimitKind, TaskState
 from milepost.lifecycle.transition import Policy, Transition, transition
 from milepost.payload import Json, JsonText, to_json_text
 from milepost.stores.filter import TaskFilter, TaskOrder
@@ -81,9 +81,12 @@ def run_events() -> st.SearchStrategy[Event]:
         st.builds(events.GaveUp, short_payloads()),
         st.builds(events.Crashed, crashes(), st.booleans()),
         st.builds(events.DeadlineMissed),
+        st.builds(events.StartMissed),
         st.builds(events.Interrupted),
         st.builds(events.Undecodable, storable_text()),
         st.builds(events.Deferred, delays()),
+        st.builds(events.Limited, st.sampled_from(LimitKind), moments(), st.none() | moments()),
+        st.builds(events.OverLimit, st.sampled_from(LimitKind), storable_text(4)),
         st.builds(events.Stalled),
         st.builds(events.CancelObeyed),
     )
@@ -111,7 +114,16 @@ def policies() -> st.SearchStrategy[Policy]:
 
 def outside_events() -> st.SearchStrategy[Event]:
     """What somebody outside can do to a task."""
-    return st.builds(events.CancelRequested, storable_text(4)) | st.builds(events.Requeued, st.booleans())
+    return st.one_of(
+        st.builds(events.CancelRequested, storable_text(4), storable_text(4)),
+        st.builds(events.Requeued, st.booleans(), storable_text(4), storable_text(4), st.none() | edits()),
+        st.builds(events.Proceeded, st.none() | short_payloads(), st.none() | moments()),
+    )
+
+
+def edits() -> st.SearchStrategy[events.Edited]:
+    """What an operator may make of a request."""
+    return st.builds(events.Edited, short_payloads(), short_payloads(), st.integers(1, 3))
 
 
 def seconds() -> st.SearchStrategy[timedelta]:
@@ -172,8 +184,19 @@ def task_filters() -> st.SearchStrategy[TaskFilter]:
         created_from=st.none() | moments(),
         due_from=st.none() | moments(),
         due_before=st.none() | moments(),
+        finished_from=st.none() | moments(),
+        finished_before=st.none() | moments(),
+        texts=st.none() | st.lists(st.sampled_from(["SEND", "a", "Page", "1", "é"]), max_size=2).map(tuple),
         order=st.sampled_from(TaskOrder),
     )
+
+
+_KEEPS_A_PROCEED = LIVE_STATES - {TaskState.SUSPENDED}
+_MAY_BE_LIMITED = frozenset({TaskState.PENDING, TaskState.RUNNING})
+
+
+def _limit_keys() -> st.SearchStrategy[str | None]:
+    return st.none() | st.sampled_from(["", "ada", "é"])
 
 
 @st.composite
@@ -209,6 +232,12 @@ def records(draw: st.DrawFn, /, *, state: TaskState | None = None, **fixed: Any)
         cancel_reason=draw(storable_text()) if cancelling else None,
         deadline_seconds=draw(st.none() | st.floats(0, 1e12)),
         deadline_at=draw(st.none() | moments()),
+        start_by=draw(st.none() | moments()),
+        early_proceed_at=draw(st.none() | moments()) if chosen in _KEEPS_A_PROCEED else None,
+        rate_key=draw(_limit_keys()),
+        concurrency_key=draw(_limit_keys()),
+        limited_by=draw(st.none() | st.sampled_from(LimitKind)) if chosen in _MAY_BE_LIMITED else None,
+        slot_at=draw(st.none() | moments()) if chosen in _MAY_BE_LIMITED else None,
         created_at=draw(moments()),
         due_at=draw(_due_times(chosen)),
         finished_at=draw(moments()) if chosen in FINAL_STATES else None,
@@ -225,6 +254,10 @@ def changes(draw: st.DrawFn) -> Transition:
             state = draw(st.sampled_from([*sorted(WAITING_STATES, key=str), TaskState.RUNNING]))
         case events.CancelRequested():
             state = draw(st.sampled_from(sorted(LIVE_STATES, key=str)))
+        case events.Proceeded(execution_metadata=None):
+            state = draw(st.sampled_from([*sorted(WAITING_STATES, key=str), TaskState.RUNNING, TaskState.SUSPENDED]))
+        case events.Proceeded():
+            state = TaskState.SUSPENDED
         case events.Requeued():
             state = draw(st.sampled_from([*sorted(FINAL_STATES, key=str), TaskState.QUARANTINED]))
         case _:

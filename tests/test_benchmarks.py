@@ -17,6 +17,7 @@ COMMON = (
     "same process",
     "another process",
     "peak memory",
+    "proceed by progress, 200 suspended",
     "claim of 100",
 )
 OF_A_SERVER = (

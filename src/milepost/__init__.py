@@ -18,12 +18,21 @@ The journey of one task, and where each stop lives:
 from milepost.client import BlockingClient as BlockingClient
 from milepost.client import BlockingTaskHandle as BlockingTaskHandle
 from milepost.client import BlockingTransactionClient as BlockingTransactionClient
+from milepost.client import BulkSummary as BulkSummary
 from milepost.client import Client as Client
+from milepost.client import CompatibilityReport as CompatibilityReport
 from milepost.client import ExecutorInfo as ExecutorInfo
+from milepost.client import Incompatible as Incompatible
+from milepost.client import NewerVersion as NewerVersion
+from milepost.client import QueueInfo as QueueInfo
 from milepost.client import TaskHandle as TaskHandle
 from milepost.client import TaskPage as TaskPage
 from milepost.client import TaskQuery as TaskQuery
 from milepost.client import TransactionClient as TransactionClient
+from milepost.client import UnknownTask as UnknownTask
+from milepost.client import check_compatibility as check_compatibility
+from milepost.client import check_compatibility_blocking as check_compatibility_blocking
+from milepost.codec.secrets import secret as secret
 from milepost.crash import Crash as Crash
 from milepost.crash import CrashKind as CrashKind
 from milepost.effects import Statement as Statement
@@ -55,6 +64,32 @@ from milepost.executor import ExecutorStatistics as ExecutorStatistics
 from milepost.executor import open_executor as open_executor
 from milepost.executor import run_executor as run_executor
 from milepost.lifecycle.draft import OnConflict as OnConflict
+from milepost.lifecycle.gates import BackingOff as BackingOff
+from milepost.lifecycle.gates import CancelPending as CancelPending
+from milepost.lifecycle.gates import ClaimedBy as ClaimedBy
+from milepost.lifecycle.gates import ConcurrencyReached as ConcurrencyReached
+from milepost.lifecycle.gates import DeadlinePassed as DeadlinePassed
+from milepost.lifecycle.gates import Ended as Ended
+from milepost.lifecycle.gates import ExecutorsFull as ExecutorsFull
+from milepost.lifecycle.gates import Gate as Gate
+from milepost.lifecycle.gates import Load as Load
+from milepost.lifecycle.gates import NameUnregistered as NameUnregistered
+from milepost.lifecycle.gates import NotDue as NotDue
+from milepost.lifecycle.gates import OwnerLost as OwnerLost
+from milepost.lifecycle.gates import Quarantined as Quarantined
+from milepost.lifecycle.gates import QueueBusy as QueueBusy
+from milepost.lifecycle.gates import QueuePaused as QueuePaused
+from milepost.lifecycle.gates import QueueUnserved as QueueUnserved
+from milepost.lifecycle.gates import RateReached as RateReached
+from milepost.lifecycle.gates import Sharer as Sharer
+from milepost.lifecycle.gates import StallsUsedUp as StallsUsedUp
+from milepost.lifecycle.gates import StartDeadlinePassed as StartDeadlinePassed
+from milepost.lifecycle.gates import SuspendedUntil as SuspendedUntil
+from milepost.lifecycle.gates import VersionTooNew as VersionTooNew
+from milepost.lifecycle.limits import ConcurrencyLimit as ConcurrencyLimit
+from milepost.lifecycle.limits import RateLimit as RateLimit
+from milepost.lifecycle.queues import QueueSettings as QueueSettings
+from milepost.lifecycle.queues import WhenFull as WhenFull
 from milepost.lifecycle.record import Audit as Audit
 from milepost.lifecycle.record import HistoryEvent as HistoryEvent
 from milepost.lifecycle.record import HistoryKind as HistoryKind
@@ -65,12 +100,22 @@ from milepost.lifecycle.refusals import CancelRefused as CancelRefused
 from milepost.lifecycle.refusals import DeleteRefused as DeleteRefused
 from milepost.lifecycle.refusals import EnqueueRefusal as EnqueueRefusal
 from milepost.lifecycle.refusals import EnqueueRefused as EnqueueRefused
+from milepost.lifecycle.refusals import IdTaken as IdTaken
 from milepost.lifecycle.refusals import KeyTaken as KeyTaken
+from milepost.lifecycle.refusals import ModificationFailed as ModificationFailed
+from milepost.lifecycle.refusals import ProceedRefused as ProceedRefused
+from milepost.lifecycle.refusals import QueueFull as QueueFull
 from milepost.lifecycle.refusals import RequeueRefused as RequeueRefused
+from milepost.lifecycle.refusals import SeveralTasksFound as SeveralTasksFound
 from milepost.lifecycle.refusals import TaskNotFound as TaskNotFound
 from milepost.lifecycle.refusals import WrongState as WrongState
+from milepost.lifecycle.retention import PruneSummary as PruneSummary
+from milepost.lifecycle.retention import Retention as Retention
 from milepost.lifecycle.retry import Retry as Retry
+from milepost.lifecycle.states import LimitKind as LimitKind
 from milepost.lifecycle.states import TaskState as TaskState
+from milepost.machine import Next as Next
+from milepost.machine import StateMachine as StateMachine
 from milepost.payload import Json as Json
 from milepost.payload import PayloadRefused as PayloadRefused
 from milepost.results import Cancellation as Cancellation
@@ -81,8 +126,17 @@ from milepost.results import Success as Success
 from milepost.results import Suspended as Suspended
 from milepost.results import TaskResult as TaskResult
 from milepost.results import from_result as from_result
+from milepost.schedules.crontab import cron as cron
+from milepost.schedules.days import ShortMonths as ShortMonths
+from milepost.schedules.days import Weekday as Weekday
+from milepost.schedules.fluent import daily as daily
+from milepost.schedules.fluent import monthly as monthly
+from milepost.schedules.fluent import weekly as weekly
+from milepost.schedules.interval import every as every
+from milepost.schedules.when import When as When
 from milepost.stores.open import open_store as open_store
 from milepost.stores.protocol import Store as Store
+from milepost.stores.tables import LogLine as LogLine
 from milepost.tasks import BlockingExecution as BlockingExecution
 from milepost.tasks import Execution as Execution
 from milepost.tasks import StopKind as StopKind
@@ -94,3 +148,11 @@ from milepost.tasks import task as task
 KEEP = OnConflict.KEEP
 REPLACE = OnConflict.REPLACE
 REJECT = OnConflict.REJECT
+
+MONDAY = Weekday.MONDAY
+TUESDAY = Weekday.TUESDAY
+WEDNESDAY = Weekday.WEDNESDAY
+THURSDAY = Weekday.THURSDAY
+FRIDAY = Weekday.FRIDAY
+SATURDAY = Weekday.SATURDAY
+SUNDAY = Weekday.SUNDAY

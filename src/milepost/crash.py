@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback as tracebacks
+from collections.abc import Callable
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, cast, final
@@ -24,6 +25,7 @@ class CrashKind(Enum):
     STALLED = "stalled"
     UNDECODABLE = "undecodable"
     CANCELLED = "cancelled"
+    LIMITED = "limited"
 
 
 @final
@@ -41,8 +43,16 @@ class Crash:
     traceback: str = ""
 
     @classmethod
-    def of(cls, error: BaseException, kind: CrashKind = CrashKind.EXCEPTION) -> Crash:
+    def of(
+        cls,
+        error: BaseException,
+        kind: CrashKind = CrashKind.EXCEPTION,
+        *,
+        hide: Callable[[str], str] = str,
+    ) -> Crash:
         """Describe `error`: qualified type name, message, and a traceback cut at its oldest frames.
+
+        `hide` takes what people must not see out of message and traceback, before they are cut.
 
         >>> Crash.of(ValueError("no such row")).message
         'no such row'
@@ -50,9 +60,9 @@ class Crash:
         text = "".join(tracebacks.format_exception(error))
         return cls(
             kind,
-            message=storable_text(_message_of(error))[:_MESSAGE_CHARACTERS_MAX],
+            message=storable_text(hide(_message_of(error)))[:_MESSAGE_CHARACTERS_MAX],
             type_name=_type_name(type(error)),
-            traceback=storable_text(text)[-_TRACEBACK_CHARACTERS_MAX:],
+            traceback=storable_text(hide(text))[-_TRACEBACK_CHARACTERS_MAX:],
         )
 
     @classmethod

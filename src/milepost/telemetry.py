@@ -10,7 +10,7 @@ from typing import TypeAlias, final
 from attrs import frozen
 
 from milepost.lifecycle.record import TaskId
-from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.states import LimitKind, TaskState
 
 
 class StoreCondition(Enum):
@@ -79,6 +79,16 @@ class AttemptEnded:
 
 @final
 @frozen
+class TasksLimited:
+    """A turn put back so many tasks of a name that a limit makes wait; told once per turn, name and limit."""
+
+    name: str
+    kind: LimitKind
+    count: int
+
+
+@final
+@frozen
 class RunDiscarded:
     """A run lost its claim: whatever it did was not written, and nothing was counted against the task."""
 
@@ -120,6 +130,7 @@ Observation: TypeAlias = (
     | AttemptStarted
     | ProgressCommitted
     | AttemptEnded
+    | TasksLimited
     | RunDiscarded
     | StoreChanged
     | LoopStalled

@@ -11,7 +11,7 @@ from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskRecord
-from milepost.lifecycle.states import FINAL_STATES, WAITING_STATES, TaskState
+from milepost.lifecycle.states import FINAL_STATES, WAITING_STATES, LimitKind, TaskState
 from milepost.lifecycle.transition import Transition, transition
 from milepost.payload import JsonText
 from milepost.testing.conformance.kit import HOUR, NOW, sample
@@ -35,12 +35,20 @@ _EVENTS: dict[str, Event] = {
     "exception or time-out, the policy retries": events.Crashed(_CRASH),
     "exception or time-out, otherwise": events.Crashed(_CRASH, retryable=False),
     "deadline missed": events.DeadlineMissed(),
+    "start deadline missed": events.StartMissed(),
     "the executor stops": events.Interrupted(),
     "cannot be decoded": events.Undecodable("why"),
     "suspected of killing its process, while another one runs": events.Deferred(HOUR),
+    "a limit makes it wait": events.Limited(LimitKind.RATE, NOW + HOUR),
+    "a limit turns it away": events.OverLimit(LimitKind.RATE, "why"),
+    "a limit is newer than it": events.Keyed("", None),
+    "a share of a concurrency limit is free": events.LetIn(),
     "claimed too often without progress": events.Stalled(),
     "`cancel`": events.CancelRequested("enough"),
     "the run obeyed a cancel": events.CancelObeyed(),
+    "`proceed`": events.Proceeded(),
+    "`proceed` with `at=` in the future": events.Proceeded(at=NOW + HOUR),
+    "`proceed` with `modify=`": events.Proceeded(_X),
     "`requeue`": events.Requeued(),
 }
 
@@ -50,6 +58,7 @@ def _situations() -> dict[str, list[TaskRecord]]:
     running = attrs.evolve(base, state=TaskState.RUNNING, executor="bob", due_at=None)
     return {
         "waiting": [attrs.evolve(base, state=state) for state in sorted(WAITING_STATES, key=lambda each: each.value)],
+        "waiting for a share": [attrs.evolve(base, due_at=NOW + HOUR, limited_by=LimitKind.CONCURRENCY)],
         "running": [running],
         "running, cancel requested": [attrs.evolve(running, cancel_requested_at=NOW, cancel_reason="enough")],
         "suspended for a time": [attrs.evolve(base, state=TaskState.SUSPENDED, due_at=NOW + timedelta(hours=1))],
@@ -74,7 +83,10 @@ def rendered() -> str:
 
 def _outcome(records: list[TaskRecord], event: Event) -> str:
     decisions = [transition(record, event, now=NOW) for record in records]
-    (outcome,) = {each.after.state.value if isinstance(each, Transition) else "-" for each in decisions}
+    outcomes = {each.after.state.value if isinstance(each, Transition) else "-" for each in decisions}
+    if all(isinstance(each, Transition) and each.after.early_proceed_at is not None for each in decisions):
+        return "kept"
+    (outcome,) = outcomes
     return outcome
 
 

@@ -8,28 +8,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Never, assert_never, assert_type
+from uuid import uuid4
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 from returns.result import Result
 
 from milepost import (
     BlockingClient,
     BlockingExecution,
     BlockingTaskHandle,
+    BulkSummary,
     CancelAccepted,
     Cancellation,
     CancelRefused,
     Client,
+    CompatibilityReport,
     Crash,
     DeleteRefused,
     Empty,
     EnqueueRefusal,
     Execution,
     Failure,
+    LogLine,
+    ModificationFailed,
+    Next,
     Outcome,
+    ProceedRefused,
+    PruneSummary,
     RequeueRefused,
+    Retention,
     Retry,
+    SeveralTasksFound,
+    StateMachine,
     Statement,
+    Store,
     Success,
     Suspended,
     Task,
@@ -43,9 +55,14 @@ from milepost import (
     TaskResult,
     TaskState,
     Transaction,
+    WrongState,
+    check_compatibility,
+    check_compatibility_blocking,
     from_result,
+    secret,
     task,
 )
+from milepost.machine import MachineTask
 from milepost.results import TaskValue
 
 
@@ -361,7 +378,15 @@ async def client_verbs(client: Client, id: TaskId) -> None:
     assert_type(await client.get(id), Result[TaskRecord, TaskNotFound])
     assert_type(await client.cancel(id, reason="moot"), Result[CancelAccepted, CancelRefused])
     assert_type(await client.requeue(id, from_start=True), Result[TaskRecord, RequeueRefused])
+    assert_type(await client.requeue(id, edit=lambda m, x: (m, x), by="ada"), Result[TaskRecord, RequeueRefused])
     assert_type(await client.delete(id), Result[TaskRecord, DeleteRefused])
+    dead = TaskQuery.for_task(committing).dead_letters()
+    assert_type(await client.cancel_all(dead, reason="moot", by="ada"), BulkSummary)
+    assert_type(await client.requeue_all(dead, edit=lambda m, x: (m, Waiting(x.operation + "!"))), BulkSummary)
+    assert_type(await client.proceed_all(dead, modify=lambda x: Waiting(x.operation)), BulkSummary)
+    assert_type(await client.delete_all(TaskQuery(), everything=True), BulkSummary)
+    assert_type(await client.logs(id), list[LogLine])
+    assert_type(await client.prune(Retention(completed=timedelta(days=7))), PruneSummary)
 
 
 def blocking_client_verbs(client: BlockingClient, id: TaskId) -> None:
@@ -379,6 +404,64 @@ async def queries(client: Client) -> None:
     assert_type(await client.count(TaskQuery()), int)
 
 
+def approved(waiting: Waiting) -> Waiting:
+    return evolve(waiting, operation="approved")
+
+
+async def proceeds(client: Client, blocking: BlockingClient, id: TaskId, connection: object) -> None:
+    query = TaskQuery.for_task(committing).with_execution_metadata(operation="abc")
+    answer = await client.proceed(query, modify=lambda x: evolve(x, operation="b"), at=None)
+    assert_type(answer, Result[TaskRecord, ProceedRefused])
+    assert_type(await client.proceed(query, modify=approved), Result[TaskRecord, ProceedRefused])
+    assert_type(await client.proceed(query), Result[TaskRecord, ProceedRefused])
+    assert_type(await client.proceed(id, modify=lambda x: {**x, "n": 1}), Result[TaskRecord, ProceedRefused])
+    handle = await client.enqueue(committing.with_metadata(Order(1)).with_id(uuid4()).start_within(timedelta(1)))
+    assert_type(await client.proceed(handle, modify=approved), Result[TaskRecord, ProceedRefused])
+    assert_type(await client.cancel(handle), Result[CancelAccepted, CancelRefused])
+    assert_type(blocking.proceed(query, modify=approved), Result[TaskRecord, ProceedRefused])
+    own = client.within(connection)
+    assert_type(own.proceed(query, modify=approved), Result[TaskRecord, ProceedRefused])
+    assert_type(own.cancel(handle, reason="moot"), Result[CancelAccepted, CancelRefused])
+    assert_type(blocking.within(connection).proceed(id), Result[TaskRecord, ProceedRefused])
+
+
+def why_not_proceeded(refused: ProceedRefused) -> str:
+    match refused:
+        case TaskNotFound(id):
+            return f"{id} is not there"
+        case SeveralTasksFound(ids):
+            return f"{len(ids)} are there"
+        case WrongState(state):
+            return state.value
+        case ModificationFailed(reason):
+            return reason
+        case _:
+            assert_never(refused)
+
+
+@frozen
+class Login:
+    """A secret field is an ordinary one for the checkers: required unless it has a default, and of its own type."""
+
+    password: str = field(repr=secret)
+    user: str
+    token: str = field(default="", repr=secret)
+
+
+def secrets() -> None:
+    login = Login("hunter2", "ada")
+    assert_type(login.password, str)
+    assert_type(Login("hunter2", user="ada", token="t").token, str)
+
+
+async def compatible(store: Store) -> None:
+    assert_type(await check_compatibility(store, [pure, committing], final=True), CompatibilityReport)
+    report = check_compatibility_blocking(store, (pure,))
+    assert_type([each.example_ids for each in report.incompatible], list[tuple[TaskId, ...]])
+    assert_type(report.is_clean, bool)
+    assert_type(pure.shown(TaskRecord(id=TaskId("1"), name="a", created_at=datetime.min)), TaskRecord)
+
+
 async def wider_handles(handle: TaskHandle[Receipt, Refused]) -> list[TaskHandle]:
     await told_by_a_wider_handle(handle)
     return [handle]
@@ -386,3 +469,73 @@ async def wider_handles(handle: TaskHandle[Receipt, Refused]) -> list[TaskHandle
 
 async def told_by_a_wider_handle(handle: TaskHandle[Receipt | None, Refused | Lost]) -> None:
     assert_type(await handle.wait(), Outcome[Receipt | None, Refused | Lost])
+
+
+# State machines: the builder knows every type, so handlers need no annotations, and lambdas see theirs.
+
+
+@frozen
+class Shipped:
+    """Another state."""
+
+
+def go_on(order: Order, waiting: Waiting) -> Next[Shipped]:
+    return Next.state(Shipped())
+
+
+async def end_or_go_on(
+    order: Order, waiting: Waiting, execution: Execution[Waiting | Shipped]
+) -> Next[Waiting | Shipped, Receipt, Refused] | TaskResult[Receipt, Refused]:
+    match waiting.operation:
+        case "":
+            return Next.state(Waiting("a")).with_outcome(Suspended().after(timedelta(hours=1)))
+        case "lost":
+            return Next.state(Shipped()).with_outcome(Failure.with_error(Refused("lost")).final())
+        case _:
+            return Success.with_result(Receipt(order.id))
+
+
+def suspend_elsewhere(order: Order, shipped: Shipped) -> TaskResult[Receipt, Refused, Waiting]:
+    return Suspended(Waiting("again"))
+
+
+class Handlers:
+    """Handlers may be methods."""
+
+    async def on_shipped(self, order: Order, shipped: Shipped) -> Success[Receipt]:
+        """End."""
+        return Success.with_result(Receipt(order.id))
+
+
+async def state_machines(execution: Execution[Waiting | Shipped], client: Client) -> None:
+    types = StateMachine.for_states(Waiting | Shipped).for_metadata(Order).for_result(Receipt).for_error(Refused)
+    order = types.with_handler(Waiting, go_on).with_handler(Shipped, suspend_elsewhere).build(name="order")
+    assert_type(order, MachineTask[Order, Waiting | Shipped, Receipt, Refused])
+    assert_type(await order(Order(1), Waiting(), execution), TaskResult[Receipt, Refused, Waiting | Shipped])
+    request = order.with_metadata(Order(1)).with_execution_metadata(Waiting())
+    assert_type(request, TaskRequest[Order, Waiting | Shipped, Receipt, Refused])
+    assert_type(await client.enqueue(request), TaskHandle[Receipt, Refused])
+    assert_type(TaskQuery.for_task(order).with_execution_metadata(Waiting("a")), TaskQuery[Waiting | Shipped])
+    assert_type(order.diagram(), str)
+    assert_type(order.mermaid(), str)
+
+
+def machines_in_other_words() -> list[Task]:
+    types = StateMachine.for_states(Waiting | Shipped).for_error(Refused).for_result(Receipt).for_metadata(Order)
+    first = (
+        types.with_handler(Shipped, Handlers().on_shipped)
+        .with_handler(Waiting, end_or_go_on)
+        .build(name="first", step_limit=10, queue="bulk", retry=Retry.never(), timeout_seconds=5)
+    )
+    second = (
+        types.with_handler(Waiting, lambda order, waiting: Next.state(Waiting(waiting.operation + str(order.id))))
+        .with_handler(Shipped, lambda order, shipped, execution: Success.with_result(Receipt(execution.attempt)))
+        .build(name="second")
+    )
+    third = (
+        StateMachine.for_states(Waiting)
+        .with_handler(Waiting, lambda _, waiting: Next.state(waiting).with_outcome(Success.with_empty_result()))
+        .build(name="third")
+    )
+    assert_type(third, MachineTask[Empty, Waiting, Empty, Empty])
+    return [first, second, third]

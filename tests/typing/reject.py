@@ -9,16 +9,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import assert_never
 
-from attrs import frozen
+from attrs import field, frozen
 
 from milepost import (
+    BlockingClient,
     BlockingExecution,
     Cancellation,
     Client,
     Crash,
     Execution,
     Failure,
+    Next,
     Outcome,
+    StateMachine,
     Statement,
     Success,
     Suspended,
@@ -26,6 +29,7 @@ from milepost import (
     TaskHandle,
     TaskQuery,
     TaskResult,
+    secret,
     task,
 )
 
@@ -263,8 +267,36 @@ async def client_verbs(client: Client) -> None:
     await client.enqueue(pure)  # type: ignore[arg-type]
     await client.get(5)  # type: ignore[arg-type]
     await client.requeue(5)  # type: ignore[arg-type]
+    await client.cancel_all(TaskQuery())  # type: ignore[call-arg]
+    await client.cancel_all("all", reason="moot")  # type: ignore[arg-type]
+    await client.requeue_all(TaskQuery.for_task(pure), edit=unpaired)  # type: ignore[arg-type]
+    await client.prune(timedelta(days=7))  # type: ignore[arg-type]
     TaskQuery.for_task(pure).with_execution_metadata(Elsewhere())  # type: ignore[arg-type]
     TaskQuery.for_task(pure).with_state("suspended")  # type: ignore[arg-type]
+
+
+def elsewhere(progress: Elsewhere) -> Elsewhere:
+    return progress
+
+
+def unpaired(metadata: object, progress: object) -> object:
+    return metadata
+
+
+def into_something_else(progress: Waiting) -> Elsewhere:
+    return Elsewhere()
+
+
+async def proceeds(client: Client, blocking: BlockingClient) -> None:
+    query = TaskQuery.for_task(pure)
+    await client.proceed(query, modify=elsewhere)  # type: ignore[arg-type]
+    await client.proceed(query, modify=into_something_else)  # type: ignore[arg-type]
+    await client.proceed(query, modify=lambda x: x.nothing)  # type: ignore[attr-defined]
+    blocking.proceed(query, modify=elsewhere)  # type: ignore[arg-type]
+    client.within(None).proceed(query, modify=elsewhere)  # type: ignore[arg-type]
+    await client.proceed(5)  # type: ignore[call-overload]
+    pure.with_metadata(Order(1)).start_within(5)  # type: ignore[arg-type]
+    pure.with_metadata(Order(1)).with_id(5)  # type: ignore[arg-type]
 
 
 async def a_handle_of_another_task(client: Client) -> TaskHandle[Lost, Refused]:
@@ -273,6 +305,114 @@ async def a_handle_of_another_task(client: Client) -> TaskHandle[Lost, Refused]:
 
 async def an_outcome_without_narrowing(handle: TaskHandle[Receipt, Refused]) -> Receipt:
     return (await handle.wait()).result  # type: ignore[union-attr]
+
+
+# A secret field is checked as any other.
+
+
+@frozen
+class Login:
+    """One field is secret."""
+
+    password: str = field(repr=secret)
+    user: str
+
+
+def secrets(login: Login) -> int:
+    Login("hunter2")  # type: ignore[call-arg]
+    Login(5, "ada")  # type: ignore[arg-type]
+    return login.password  # type: ignore[return-value]
+
+
+# A state machine, of which every handler, every step and every answer is checked, and that none is missing.
+
+
+@frozen
+class Shipped:
+    """Another state."""
+
+
+def go_on(order: Order, waiting: Waiting) -> Next[Shipped]:
+    return Next.state(Shipped())
+
+
+def stay(order: Order, shipped: Shipped) -> Next[Shipped]:
+    return Next.state(shipped)
+
+
+def leave(order: Order, waiting: Waiting) -> Next[Elsewhere]:
+    return Next.state(Elsewhere())
+
+
+async def leave_suspended(order: Order, waiting: Waiting) -> TaskResult[Receipt, Refused, Elsewhere]:
+    return Suspended(Elsewhere())
+
+
+def of_another_request(request: Receipt, waiting: Waiting) -> Next[Shipped]:
+    return Next.state(Shipped())
+
+
+def of_another_result(order: Order, waiting: Waiting) -> TaskResult[Order, Refused]:
+    return Success.with_result(order)
+
+
+async def of_another_error(order: Order, waiting: Waiting) -> TaskResult[Receipt, Lost]:
+    return Failure.with_error(Lost())
+
+
+def of_another_outcome(order: Order, waiting: Waiting) -> Next[Shipped, Order]:
+    return Next.state(Shipped()).with_outcome(Success.with_result(order))
+
+
+async def of_another_execution(order: Order, waiting: Waiting, execution: Execution[Elsewhere]) -> Next[Shipped]:
+    return Next.state(Shipped())
+
+
+def from_elsewhere(order: Order, elsewhere: Elsewhere) -> Next[Shipped]:
+    return Next.state(Shipped())
+
+
+def of_four(order: Order, waiting: Waiting, execution: Execution[Waiting], more: int) -> Next[Shipped]:
+    return Next.state(Shipped())
+
+
+def without_an_answer(order: Order, waiting: Waiting) -> None:
+    print(waiting)
+
+
+def handlers() -> None:
+    types = StateMachine.for_states(Waiting | Shipped).for_metadata(Order).for_result(Receipt).for_error(Refused)
+    types.with_handler(Waiting, leave)  # type: ignore[arg-type]
+    types.with_handler(Waiting, leave_suspended)  # type: ignore[arg-type]
+    types.with_handler(Waiting, stay)  # type: ignore[arg-type]
+    types.with_handler(Waiting, of_another_request)  # type: ignore[arg-type]
+    types.with_handler(Waiting, of_another_result)  # type: ignore[arg-type]
+    types.with_handler(Waiting, of_another_error)  # type: ignore[arg-type]
+    types.with_handler(Waiting, of_another_outcome)  # type: ignore[arg-type]
+    types.with_handler(Waiting, of_another_execution)  # type: ignore[arg-type]
+    types.with_handler(Waiting, of_four)  # type: ignore[arg-type]
+    types.with_handler(Waiting, without_an_answer)  # type: ignore[arg-type]
+    types.with_handler(Waiting, lambda order, waiting: Next.state(Elsewhere()))  # type: ignore[arg-type]
+    types.with_handler(Waiting, lambda order, waiting: Success.with_result(order))  # type: ignore[arg-type]
+    types.with_handler(Waiting, lambda order, waiting: Next.state(waiting.parcel))  # type: ignore[attr-defined]
+    Next.state(Shipped()).with_outcome(Suspended(Waiting()))  # type: ignore[arg-type]
+    Next.state(Shipped()).with_outcome(Success)  # type: ignore[arg-type]
+
+
+def machines() -> None:
+    types = StateMachine.for_states(Waiting | Shipped).for_metadata(Order).for_result(Receipt).for_error(Refused)
+    most = types.with_handler(Waiting, go_on)
+    whole = most.with_handler(Shipped, stay)
+    types.build(name="order")  # type: ignore[arg-type]
+    most.build(name="order")  # type: ignore[arg-type]
+    most.with_handler(Elsewhere, from_elsewhere).build(name="order")  # type: ignore[arg-type]
+    whole.with_handler(Elsewhere, from_elsewhere).build(name="order")  # type: ignore[arg-type]
+    most.for_error(Lost)  # type: ignore[attr-defined]
+    whole.build()  # type: ignore[call-arg]
+    whole.build(name="order", blocking=True)  # type: ignore[call-arg]
+    whole.build(name="order", queue=5)  # type: ignore[arg-type]
+    whole.build(name="order").with_metadata(Receipt(1))  # type: ignore[arg-type]
+    whole.build(name="order").with_metadata(Order(1)).with_execution_metadata(Elsewhere())  # type: ignore[arg-type]
 
 
 # A value says what it says for good.
