@@ -802,6 +802,14 @@ def test_execution_metadata_without_defaults_must_be_given(kind: Any) -> None:
     assert said.endswith("add .with_execution_metadata(...) to the request")
 
 
+def test_a_union_of_execution_metadata_has_no_default_and_says_only_that() -> None:
+    def function(metadata: Order, progress: Progress | Strict) -> Answer:
+        return DONE
+
+    with pytest.raises(TaskDefinitionError, match=r" is a union and has no default: add \.with_execution_metadata"):
+        task(function).with_metadata(Order(1)).draft()
+
+
 def test_a_request_says_everything_that_the_draft_will() -> None:
     moment = datetime(2030, 1, 1, tzinfo=UTC)
     request = (
@@ -897,6 +905,12 @@ def test_a_request_is_typed_by_its_task() -> None:
 
 
 # The registry.
+
+
+def test_a_registry_of_a_task_alone_is_refused_with_the_fix() -> None:
+    wrong: Any = pure
+    with pytest.raises(TaskDefinitionError, match=r"the tasks are given as a list, as \[task\], got <Task 'pure'"):
+        Registry.of(wrong)
 
 
 def test_a_registry_knows_tasks_by_name_and_version() -> None:

@@ -36,7 +36,7 @@ class EffectTimeout(MilepostError, TimeoutError):
 
 
 class TaskGone(MilepostError, LookupError):
-    """The task that is waited for was deleted."""
+    """The task that is waited for was deleted, or never was."""
 
 
 class StoreError(MilepostError):

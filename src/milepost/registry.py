@@ -20,7 +20,9 @@ class Registry:
 
     @classmethod
     def of(cls, tasks: Iterable[AnyTask]) -> Registry:
-        """Raises `TaskDefinitionError` when two tasks share a name, or when something is not a task."""
+        """Raises `TaskDefinitionError` when two tasks share a name, when something is not a task, or for no list."""
+        if not hasattr(tasks, "__iter__"):
+            raise TaskDefinitionError(f"the tasks are given as a list, as [task], got {tasks!r}")
         found: dict[str, AnyTask] = {}
         for task in tasks:
             if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -120,6 +121,15 @@ def test_a_connection_is_a_context_manager_and_leaves_nothing_behind(url: str) -
 def test_what_the_block_raises_leaves_it_as_it_is(url: str) -> None:
     with pytest.raises(KeyError, match="mine"), BlockingClient.connect(url):
         raise KeyError("mine")
+
+
+@pytest.mark.parametrize("url", [None, b"postgresql://ada:secret@host/db", 5])
+def test_a_url_is_text(url: Any) -> None:
+    with pytest.raises(
+        StoreUrlError, match=r"a store's URL is text, got a .*: understood are sqlite:///FILE"
+    ) as raised:
+        BlockingClient.connect(url)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", ["", "mysql://x", "sqlite:/x", "sqlite:///:memory:"])

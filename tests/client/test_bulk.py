@@ -172,6 +172,27 @@ async def test_a_verb_of_many_tasks_takes_no_id(client: AnyClient, verb: str) ->
         await getattr(client, verb)("an id", reason="no reason", by="nobody")
 
 
+@pytest.mark.parametrize("verb", ["cancel_all", "requeue_all", "delete_all", "proceed_all"])
+@pytest.mark.parametrize("wrong", [None, 5])
+async def test_why_and_who_are_texts_and_checked_before_anything_is_done(
+    client: AnyClient, verb: str, wrong: Any
+) -> None:
+    id = await made(client, *FAILED)
+    with pytest.raises(ConfigurationError, match="`reason` says why, in text, got"):
+        await getattr(client, verb)(SHIPS, reason=wrong)
+    with pytest.raises(ConfigurationError, match="`by` names who asks"):
+        await getattr(client, verb)(SHIPS, reason="", by=wrong)
+    assert await states_of(client, id) == [TaskState.FAILED]
+
+
+@pytest.mark.parametrize(("verb", "argument"), [("proceed_all", "modify"), ("requeue_all", "edit")])
+async def test_what_changes_tasks_is_a_function_even_where_no_task_matches(
+    client: AnyClient, verb: str, argument: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"`{argument}` is a function, or None to change nothing, got 5"):
+        await getattr(client, verb)(SHIPS, **{argument: 5})
+
+
 async def test_everything_is_meant_by_true_alone(client: AnyClient) -> None:
     with pytest.raises(ConfigurationError, match="every task in the store"):
         await client.cancel_all(TaskQuery(), reason="none", everything=cast("Any", "no"))

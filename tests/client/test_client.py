@@ -194,8 +194,14 @@ async def test_an_unknown_task_is_not_found(client: AnyClient) -> None:
     assert refused(await client.cancel(NOBODY)) == TaskNotFound(NOBODY)
     assert refused(await client.requeue(NOBODY)) == TaskNotFound(NOBODY)
     assert refused(await client.delete(NOBODY)) == TaskNotFound(NOBODY)
-    with pytest.raises(TaskGone, match="there is no task"):
+    with pytest.raises(TaskGone, match=rf"there is no task {NOBODY} \(any more\)"):
         await client.wait(NOBODY, timeout_seconds=1)
+
+
+async def test_an_empty_id_is_told_as_such(client: AnyClient) -> None:
+    assert str(refused(await client.get(TaskId("")))) == "there is no task ''"
+    with pytest.raises(TaskGone, match=r"there is no task '' \(any more\)"):
+        await client.wait(TaskId(""), timeout_seconds=1)
 
 
 async def test_each_filter_finds_what_it_says(client: AnyClient) -> None:
@@ -405,6 +411,12 @@ async def test_who_waits_too_long_gets_a_timeout(client: AnyClient, seconds: flo
         await client.wait(handle.id, timeout_seconds=seconds)
 
 
+@pytest.mark.parametrize("seconds", ["1", float("nan"), True])
+async def test_how_long_one_waits_is_a_number_of_seconds(client: AnyClient, seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match="timeout_seconds is a number of seconds, or None for no limit, got"):
+        await client.wait(NOBODY, timeout_seconds=seconds)
+
+
 @pytest.mark.parametrize("seconds", [0, -1, None])
 async def test_who_begins_to_wait_after_the_end_gets_the_outcome_at_once(
     client: AnyClient, seconds: float | None
@@ -418,7 +430,7 @@ async def test_a_task_that_is_deleted_ends_the_waiting(client: AnyClient) -> Non
     gone: list[bool] = []
 
     async def wait() -> None:
-        with pytest.raises(TaskGone, match=f"there is no task {handle.id} any more"):
+        with pytest.raises(TaskGone, match=rf"there is no task {handle.id} \(any more\)"):
             await client.wait(handle.id, timeout_seconds=PATIENCE_SECONDS)
         gone.append(True)
 
@@ -632,6 +644,11 @@ async def test_a_refusal_within_a_transaction_leaves_it_as_it_was(own_client: An
         assert isinstance(refused(own.try_enqueue(ship.with_metadata(WRONG))), PayloadRefused)
         with pytest.raises(EnqueueRefused):
             own.enqueue(ship.with_metadata(WRONG))
+        with pytest.raises(TaskDefinitionError, match=r"enqueue_all\(\) takes a list of requests"):
+            own.enqueue_all(cast("Any", ship.with_metadata(Order(2))))
+        for verb in (own.cancel, own.proceed):
+            with pytest.raises(ConfigurationError, match="`reason` says why, in text, got None"):
+                verb(first.id, reason=cast("Any", None))
         connection.execute("commit")
     finally:
         connection.close()
@@ -701,6 +718,91 @@ async def test_what_is_no_request_is_not_enqueued(client: AnyClient, wrong: Any)
     with pytest.raises(TaskDefinitionError, match=r"request 1 is what task\.with_metadata\(\.\.\.\) gives, got a "):
         await client.enqueue_all([ship.with_metadata(Order(1)), wrong])
     assert await client.count(TaskQuery()) == 0
+
+
+async def test_one_request_is_no_list_of_requests(client: AnyClient) -> None:
+    with pytest.raises(
+        TaskDefinitionError, match=r"enqueue_all\(\) takes a list of requests, and enqueue\(\) takes one"
+    ):
+        await client.enqueue_all(cast("Any", ship.with_metadata(Order(1))))
+
+
+@pytest.mark.parametrize("verb", ["cancel", "requeue", "delete", "proceed"])
+@pytest.mark.parametrize("wrong", [None, 5])
+async def test_why_and_who_are_texts(client: AnyClient, verb: str, wrong: Any) -> None:
+    handle = await client.enqueue(ship.with_metadata(Order(1)))
+    with pytest.raises(ConfigurationError, match="`reason` says why, in text, got"):
+        await getattr(client, verb)(handle.id, reason=wrong)
+    with pytest.raises(ConfigurationError, match="`by` names who asks, in text of up to 200 characters, got"):
+        await getattr(client, verb)(handle.id, by=wrong)
+    assert (await record_of(client, handle.id)).state is TaskState.PENDING
+
+
+@pytest.mark.parametrize(("verb", "argument"), [("proceed", "modify"), ("requeue", "edit")])
+async def test_what_changes_a_task_is_a_function(client: AnyClient, verb: str, argument: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"`{argument}` is a function, or None to change nothing, got 5"):
+        await getattr(client, verb)(NOBODY, **{argument: 5})
+
+
+@pytest.mark.parametrize("verb", ["search", "count"])
+@pytest.mark.parametrize("wrong", ["x", None, NOBODY, ship])
+async def test_looking_for_tasks_takes_a_query(client: AnyClient, verb: str, wrong: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"{verb}\(\) takes a TaskQuery, as TaskQuery\(\)\.with_id\(id\), got"
+    ):
+        await getattr(client, verb)(wrong)
+
+
+async def test_what_is_asked_of_logs_is_a_count_and_a_line(client: AnyClient) -> None:
+    wrong: Any
+    for wrong in (-1, "x", True, 1.5):
+        with pytest.raises(ConfigurationError, match="limit is how many lines, from 0, or None for all of them, got"):
+            await client.logs(NOBODY, limit=wrong)
+    for wrong in (5, "x"):
+        with pytest.raises(
+            ConfigurationError, match=r"after is the last line that logs\(\) gave, or None to begin, got"
+        ):
+            await client.logs(NOBODY, after=wrong)
+    assert await client.logs(NOBODY, limit=0) == []
+
+
+@pytest.mark.parametrize("client_of", [Client, BlockingClient])
+@pytest.mark.parametrize("wrong", ["postgresql://ada:secret@host/db", None])
+def test_a_client_is_made_over_a_store(client_of: Any, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"a store is what `async with open_store\(url\)") as raised:
+        client_of(wrong)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("wrong", ["x", ship])
+def test_a_query_is_made_of_conditions(wrong: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"a TaskQuery is made by its methods, as TaskQuery\(\)\.with_id\(id\), got"
+    ):
+        TaskQuery(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"page_size": 0}, "a page has 1 to 1000 tasks, got 0"), ({"task": 5}, "the task of a query is one that @task")],
+)
+def test_a_query_that_is_made_by_hand_is_checked_too(wrong: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        TaskQuery(**wrong)
+
+
+@pytest.mark.parametrize("wrong", ["ship", None, Order(1)])
+def test_a_query_for_a_task_takes_a_task(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"for_task\(\) takes a task that @task has made, got"):
+        TaskQuery.for_task(wrong)
+
+
+@pytest.mark.parametrize("condition", ["created", "due", "finished"])
+def test_a_time_of_a_query_does_not_end_before_it_begins(condition: str) -> None:
+    early, late = datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 1, 2, tzinfo=UTC)
+    with pytest.raises(ConfigurationError, match=rf"{condition}\(\) needs a `before` that is not before its `start`"):
+        getattr(TaskQuery(), condition)(start=late, before=early)
+    assert getattr(TaskQuery(), condition)(start=early, before=early) != TaskQuery()
 
 
 @pytest.mark.parametrize("condition", ["id", "name", "state", "queue", "key", "correlation"])

@@ -77,8 +77,8 @@ async def test_what_is_said_of_a_queue_is_kept_and_only_what_is_given_changes(cl
 
 
 async def test_a_queue_that_is_as_any_other_again_is_listed_no_more(client: AnyClient) -> None:
-    await client.set_queue("mail", weight=3, spill_to="bulk")
-    await client.set_queue("mail", weight=1, spill_to=None)
+    await client.set_queue("mail", weight=3, when_full=WhenFull.SPILL, spill_to="bulk")
+    await client.set_queue("mail", weight=1, when_full=WhenFull.REJECT, spill_to=None)
     assert await client.queues() == []
 
 
@@ -136,7 +136,15 @@ BAD: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda c: c.set_queue("q", when_full=WhenFull.SPILL),
         "the queue 'q' is to SPILL .* say where",
     ),
-    "itself": (lambda c: c.set_queue("q", spill_to="q"), "queues cannot spill in a circle: 'q' to 'q'"),
+    "itself": (
+        lambda c: c.set_queue("q", when_full=WhenFull.SPILL, spill_to="q"),
+        "queues cannot spill in a circle: 'q' to 'q'",
+    ),
+    "no spilling": (
+        lambda c: c.set_queue("q", spill_to="other"),
+        r"'q' does not spill, so spill_to='other' would do nothing: give it when_full=WhenFull.SPILL too, it is REJECT",
+    ),
+    "reason": (lambda c: c.pause_queue("q", reason=None), "`reason` says why, in text, got None"),
     "bad target": (lambda c: c.set_queue("q", spill_to="a b"), "the queue 'a b' is not a name"),
 }
 
@@ -151,11 +159,27 @@ async def test_what_cannot_be_said_of_a_queue_is_refused_and_changes_nothing(
 
 
 async def test_queues_cannot_be_made_to_spill_in_a_circle(client: AnyClient) -> None:
-    await client.set_queue("a", spill_to="b")
-    await client.set_queue("b", spill_to="c")
+    await client.set_queue("a", when_full=WhenFull.SPILL, spill_to="b")
+    await client.set_queue("b", when_full=WhenFull.SPILL, spill_to="c")
     with pytest.raises(ConfigurationError, match="queues cannot spill in a circle: 'c' to 'a' to 'b' to 'c'"):
-        await client.set_queue("c", spill_to="a")
+        await client.set_queue("c", when_full=WhenFull.SPILL, spill_to="a")
     assert [info.name for info in await client.queues()] == ["a", "b"]
+
+
+async def test_where_a_queue_spills_can_be_changed_alone_and_taken_away_once_it_does_not_spill(
+    client: AnyClient,
+) -> None:
+    await client.set_queue("mail", when_full=WhenFull.SPILL, spill_to="bulk")
+    assert (await client.set_queue("mail", spill_to="night")).spill_to == "night"
+    assert (await client.set_queue("mail", when_full=WhenFull.REJECT)).spill_to == "night"
+    assert (await client.set_queue("mail", spill_to=None)) == QueueSettings(name="mail")
+
+
+@pytest.mark.parametrize("seconds", ["1", -1, float("nan"), True])
+async def test_how_long_an_enqueue_waits_for_room_is_a_number_from_zero(client: AnyClient, seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"timeout_seconds .* or None for no limit, got "):
+        await client.enqueue(order(), timeout_seconds=seconds)
+    assert await client.count(TaskQuery()) == 0
 
 
 # Refused.

@@ -8,11 +8,29 @@ from typing import Any
 import attrs
 import pytest
 
-from milepost import ConfigurationError, ExecutorConfig
+from milepost import (
+    ConfigurationError,
+    Empty,
+    ExecutorConfig,
+    Store,
+    Success,
+    TaskDefinitionError,
+    TaskResult,
+    open_executor,
+    task,
+)
+from tests.executor.kit import quick
+
+pytestmark = pytest.mark.anyio
 
 DURATIONS_ABOVE_ZERO = ("lease_seconds", "stall_seconds", "poll_seconds", "effect_seconds")
 DURATIONS_FROM_ZERO = ("drain_seconds", "cleanup_seconds")
 COUNTS = ("concurrency", "stalls_max")
+
+
+@task
+def count(metadata: int, progress: Empty) -> TaskResult[int, str]:
+    return Success.with_result(metadata).for_error(str)
 
 
 @pytest.mark.parametrize("name", [*DURATIONS_ABOVE_ZERO, *DURATIONS_FROM_ZERO])
@@ -45,6 +63,14 @@ def test_a_queue_without_a_slot_is_refused_by_name() -> None:
         ExecutorConfig(queues={"default": 1, "bulk": 0})
 
 
+@pytest.mark.parametrize("name", ["", "no spaces", 5])
+def test_a_queue_that_no_task_can_be_in_is_refused(name: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"the key of ExecutorConfig\.queues {name!r} is not a name: use 1 to"
+    ):
+        ExecutorConfig(queues={name: 1})
+
+
 def test_settings_cannot_be_changed_in_place() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         ExecutorConfig().concurrency = 3  # type: ignore[misc]
@@ -59,3 +85,27 @@ def test_a_duration_is_a_number(name: str) -> None:
 def test_queues_without_their_limits_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"maps names to limits, as \{'mail': 2\}, got \['mail'\]"):
         ExecutorConfig(queues=["mail"])  # type: ignore[arg-type]
+
+
+async def test_an_executor_says_what_it_is_opened_with(store: Store) -> None:
+    wrong: Any
+    for wrong in (5, 0, {"concurrency": 1}):
+        with pytest.raises(ConfigurationError, match=r"the config of an executor is an ExecutorConfig, as .*, got"):
+            async with open_executor(store, [count], config=wrong):
+                pass
+    wrong = count
+    with pytest.raises(TaskDefinitionError, match=r"the tasks are given as a list, as \[task\], got"):
+        async with open_executor(store, wrong):
+            pass
+    wrong = store.url
+    with pytest.raises(ConfigurationError, match=r"a store is what .* gives, .* got a str"):
+        async with open_executor(wrong, [count]):
+            pass
+
+
+async def test_a_running_executor_goes_on_as_before_after_settings_that_are_none(store: Store) -> None:
+    wrong: Any = None
+    async with open_executor(store, [count], config=quick()) as executor:
+        with pytest.raises(ConfigurationError, match="the config of an executor is an ExecutorConfig"):
+            executor.reconfigure(wrong)
+        assert executor.config == quick()

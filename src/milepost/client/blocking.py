@@ -16,6 +16,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from milepost.client import bulk, queues, verbs
 from milepost.client.blocking_within import BlockingTransactionClient
 from milepost.client.bulk import BulkSummary
+from milepost.client.checks import checked_reason, checked_timeout, who
 from milepost.client.editing import Edit
 from milepost.client.executors import ExecutorInfo, executors
 from milepost.client.logs import logs
@@ -26,8 +27,8 @@ from milepost.client.query import TaskPage, TaskQuery
 from milepost.client.queues import QueueInfo
 from milepost.client.room import until_room_blocking
 from milepost.client.steps import take_blocking
-from milepost.client.targets import id_of
-from milepost.errors import CommitUnknown, StoreError, TaskGone
+from milepost.client.targets import gone, id_of
+from milepost.errors import CommitUnknown, StoreError
 from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.gates import Gate
 from milepost.lifecycle.queues import UNSET, QueueSettings, Unset, WhenFull
@@ -42,13 +43,12 @@ from milepost.lifecycle.refusals import (
     TaskNotFound,
 )
 from milepost.lifecycle.retention import PruneSummary, Retention
-from milepost.payload import storable_text
 from milepost.results import Outcome
 from milepost.stores import operations
 from milepost.stores.facts import explain
 from milepost.stores.open import connect_store
 from milepost.stores.operations import Enqueued
-from milepost.stores.protocol import Hint, Store
+from milepost.stores.protocol import Hint, Store, checked_store
 from milepost.stores.tables import LogLine
 from milepost.tasks import AnyTask, TaskRequest
 
@@ -96,6 +96,9 @@ class BlockingClient:
     store: Store
     audit: Audit = Audit.TRANSITIONS
 
+    def __attrs_post_init__(self) -> None:
+        checked_store(self.store)
+
     @classmethod
     def connect(cls, url: str, *, migrate: bool = True) -> Self:
         """Open the store at `url`; close it with `close()` or by leaving a `with` block. Raises `StoreError`."""
@@ -136,7 +139,7 @@ class BlockingClient:
         self, requests: Iterable[TaskRequest[M, X, R, E]], *, timeout_seconds: float | None = None
     ) -> Result[list[BlockingTaskHandle[R, E]], EnqueueRefusal]:
         """`enqueue_all` with its refusal as a value."""
-        kept = list(requests)
+        kept = verbs.several(requests)
         drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
@@ -159,7 +162,7 @@ class BlockingClient:
 
     def count(self, query: TaskQuery[X]) -> int:
         """How many tasks match."""
-        return self.store.read_blocking(lambda session: session.count(query.filter))
+        return self.store.read_blocking(verbs.count(query))
 
     def history(self, id: ThisTask) -> list[HistoryEvent]:
         """What happened to a task, oldest first."""
@@ -178,14 +181,14 @@ class BlockingClient:
     ) -> Outcome[Any, Any]:
         """The outcome of a task, once there is one; as `Client.wait`."""
         id = id_of(target)
-        seconds = float("inf") if timeout_seconds is None else timeout_seconds
+        seconds = checked_timeout(timeout_seconds)
         give_up_at = time.monotonic() + seconds
         watch = self.store.watch(Hint.FINAL)
         try:
             while True:
                 found = self.get(id)
                 if not isinstance(found, Success):
-                    raise TaskGone(f"there is no task {id} any more")
+                    raise gone(id)
                 record = found.unwrap()
                 ended = target.outcome(record) if isinstance(target, BlockingTaskHandle) else outcome_of(record, None)
                 if ended is not None:
@@ -231,7 +234,7 @@ class BlockingClient:
 
     def cancel(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
         """End a task, or ask a running one to stop; as `Client.cancel`."""
-        reason, by = storable_text(reason), bulk.who(by)
+        reason, by = checked_reason(reason), who(by)
         return self.store.transact_blocking(partial(operations.cancel, id=id_of(id), reason=reason, by=by))
 
     @overload
@@ -264,7 +267,7 @@ class BlockingClient:
         by: str = "",
     ) -> Result[TaskRecord, ProceedRefused]:
         """Let the one suspended task that is meant go on; as `Client.proceed`."""
-        order = Order.of(target, modify, at, reason=reason, by=bulk.who(by))
+        order = Order.of(target, modify, at, reason=reason, by=who(by))
         if order.runs_nothing:
             return self.store.transact_blocking(order.within)
         found = self.store.read_blocking(order.find)

@@ -16,12 +16,12 @@ import attrs
 from attrs import frozen
 from returns.result import Failure, Result, Success
 
+from milepost.client.checks import checked_function, checked_reason, who
 from milepost.client.editing import Edit, edited
 from milepost.client.proceeding import Order as ProceedOrder
-from milepost.client.query import TaskQuery
+from milepost.client.query import TaskQuery, checked_query
 from milepost.client.steps import Read, Steps, Write
 from milepost.client.targets import Target, id_of
-from milepost.codec.scalars import shown
 from milepost.errors import ConfigurationError
 from milepost.lifecycle import events
 from milepost.lifecycle.events import Event
@@ -36,7 +36,6 @@ from milepost.lifecycle.refusals import (
     WrongState,
 )
 from milepost.lifecycle.requeueing import may_be_requeued
-from milepost.payload import storable_text
 from milepost.stores import bulk, operations
 from milepost.stores.bulk import Order
 from milepost.stores.filter import TaskFilter
@@ -46,7 +45,6 @@ from milepost.tasks import AnyTask
 _BATCH: Final = 100
 _TRIES_MAX: Final = 20
 _REASONS_MAX: Final = 20
-_CHARACTERS_MAX: Final = 200
 _GONE: Final = "deleted meanwhile"
 NO_MATCH: Final = "does not match any more"
 _RESTLESS: Final = "changed again and again"
@@ -76,7 +74,7 @@ class BulkSummary:
 
 def cancel_all(query: TaskQuery[Any], *, reason: str, by: str, everything: bool) -> Steps[BulkSummary]:
     """End all that match."""
-    event = events.CancelRequested(storable_text(reason), who(by))
+    event = events.CancelRequested(checked_reason(reason), who(by))
     return _all(query, everything, lambda _: event)
 
 
@@ -92,6 +90,7 @@ def proceed_all(
     query: TaskQuery[Any], order: ProceedOrder, *, reason: str, by: str, everything: bool
 ) -> Steps[BulkSummary]:
     """Let all that match go on."""
+    reason, by = checked_reason(reason), who(by)
 
     def decide(record: TaskRecord) -> Event | Refusal:
         decided = order.event_for(record)
@@ -99,13 +98,14 @@ def proceed_all(
             refusal: Refusal = decided.failure()
             return refusal
         event: events.Proceeded = decided.unwrap()
-        return attrs.evolve(event, reason=storable_text(reason), by=who(by))
+        return attrs.evolve(event, reason=reason, by=by)
 
     return _all(query, everything, decide)
 
 
 def delete_all(query: TaskQuery[Any], *, reason: str, by: str, everything: bool) -> Steps[BulkSummary]:
     """Remove all that match and do not run."""
+    reason, by = checked_reason(reason), who(by)
     summary = yield from _all(query, everything, lambda _: None)
     tell_of_deletion(summary.changed, reason, by)
     return summary
@@ -117,7 +117,7 @@ def requeue(
     """Run one task again, perhaps of an edited request."""
     id = id_of(target)
     if edit is None:
-        plain = partial(operations.requeue, from_start=from_start, reason=storable_text(reason), by=who(by))
+        plain = partial(operations.requeue, from_start=from_start, reason=checked_reason(reason), by=who(by))
         answered: Result[TaskRecord, RequeueRefused] = yield Write(partial(plain, id=id))
         return answered
     decide = requeueing(None if isinstance(target, str) else target.task, from_start, edit, reason, by)
@@ -135,7 +135,7 @@ def requeue(
 
 def delete(id: TaskId, *, reason: str, by: str) -> Steps[Result[TaskRecord, DeleteRefused]]:
     """Remove one task, if it does not run."""
-    by = who(by)
+    reason, by = checked_reason(reason), who(by)
     answer: Result[TaskRecord, DeleteRefused] = yield Write(partial(operations.delete, id=id))
     if (reason or by) and isinstance(answer, Success):
         tell_of_deletion(1, reason, by)
@@ -144,7 +144,8 @@ def delete(id: TaskId, *, reason: str, by: str) -> Steps[Result[TaskRecord, Dele
 
 def requeueing(task: AnyTask | None, from_start: bool, edit: Edit | None, reason: str, by: str) -> Decide:
     """What a requeue decides on a record; runs the edit."""
-    event = events.Requeued(from_start, storable_text(reason), who(by))
+    event = events.Requeued(from_start, checked_reason(reason), who(by))
+    edit = checked_function(edit, "edit")
 
     def decide(record: TaskRecord) -> Event | Refusal:
         if edit is None:
@@ -157,17 +158,10 @@ def requeueing(task: AnyTask | None, from_start: bool, edit: Edit | None, reason
     return decide
 
 
-def who(by: str) -> str:
-    """`by`, as history keeps it; raises `ConfigurationError` when it is longer than a name."""
-    if type(by) is not str or len(by) > _CHARACTERS_MAX:
-        raise ConfigurationError(f"`by` names who asks, in text of up to {_CHARACTERS_MAX} characters, got {shown(by)}")
-    return storable_text(by)
-
-
 def tell_of_deletion(deleted: int, reason: str, by: str) -> None:
     """A deleted task has no history to tell it, so the log does."""
     if deleted:
-        _log.info("deleted %d tasks, asked by %s, because: %s", deleted, who(by) or "nobody known", reason or "-")
+        _log.info("deleted %d tasks, asked by %s, because: %s", deleted, by or "nobody known", reason or "-")
 
 
 def _all(query: TaskQuery[Any], everything: bool, decide: Decide) -> Steps[BulkSummary]:
@@ -176,12 +170,8 @@ def _all(query: TaskQuery[Any], everything: bool, decide: Decide) -> Steps[BulkS
 
 
 def _meant(query: TaskQuery[Any], everything: bool) -> TaskFilter:
-    if type(query) is not TaskQuery:
-        raise ConfigurationError(
-            f"a verb of many tasks takes a TaskQuery, as TaskQuery().with_id(id), got {shown(query)}"
-        )
     plain = TaskFilter()
-    wanted = attrs.evolve(query.filter, order=plain.order, cursor=plain.cursor)
+    wanted = attrs.evolve(checked_query(query, "a verb of many tasks").filter, order=plain.order, cursor=plain.cursor)
     if wanted == plain and everything is not True:
         raise ConfigurationError(
             "this query has no condition, so it means every task in the store; add a condition to it, or say so with "

@@ -13,6 +13,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.client import bulk, queues, verbs
 from milepost.client.bulk import BulkSummary
+from milepost.client.checks import checked_reason, checked_timeout, who
 from milepost.client.editing import Edit
 from milepost.client.executors import ExecutorInfo, executors
 from milepost.client.logs import logs
@@ -41,12 +42,11 @@ from milepost.lifecycle.refusals import (
     TaskNotFound,
 )
 from milepost.lifecycle.retention import PruneSummary, Retention
-from milepost.payload import storable_text
 from milepost.results import Outcome
 from milepost.stores import operations
 from milepost.stores.facts import explain
 from milepost.stores.operations import Enqueued
-from milepost.stores.protocol import Store
+from milepost.stores.protocol import Store, checked_store
 from milepost.stores.tables import LogLine
 from milepost.tasks import AnyTask, TaskRequest
 
@@ -94,7 +94,7 @@ class Client:
     _waits: Waits = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_waits", Waits(self.store))
+        object.__setattr__(self, "_waits", Waits(checked_store(self.store)))
 
     async def enqueue(
         self, request: TaskRequest[M, X, R, E], *, timeout_seconds: float | None = None
@@ -122,7 +122,7 @@ class Client:
         self, requests: Iterable[TaskRequest[M, X, R, E]], *, timeout_seconds: float | None = None
     ) -> Result[list[TaskHandle[R, E]], EnqueueRefusal]:
         """`enqueue_all` with its refusal as a value."""
-        kept = list(requests)
+        kept = verbs.several(requests)
         drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
@@ -150,7 +150,7 @@ class Client:
 
     async def count(self, query: TaskQuery[X]) -> int:
         """How many tasks match."""
-        return await self.store.read(lambda session: session.count(query.filter))
+        return await self.store.read(verbs.count(query))
 
     async def history(self, id: ThisTask) -> list[HistoryEvent]:
         """What happened to a task, oldest first, at the audit level chosen; empty for an unknown one."""
@@ -172,7 +172,7 @@ class Client:
         Raises `TimeoutError` after `timeout_seconds`, and `TaskGone` when there is no such task (any more).
         """
         id = id_of(target)
-        seconds = float("inf") if timeout_seconds is None else timeout_seconds
+        seconds = checked_timeout(timeout_seconds)
         record = await self._waits.until_ended(id, seconds)
         found = target.outcome(record) if isinstance(target, TaskHandle) else outcome_of(record, None)
         return cast("Outcome[Any, Any]", found)
@@ -202,7 +202,8 @@ class Client:
 
         `weight`: its share of free slots beside other queues. `concurrency`: how many of its tasks run at once in the
         whole fleet. `capacity`: how many may wait in it; one too many is refused (`WhenFull.REJECT`), waits in its
-        client (WAIT), or goes `spill_to` (SPILL). Raises `ConfigurationError` for what is out of range.
+        client (WAIT), or goes `spill_to` (SPILL). Raises `ConfigurationError` for what is out of range, and for a
+        `spill_to` of a queue that is not to spill.
         """
         change = queues.change(
             name, weight=weight, concurrency=concurrency, capacity=capacity, when_full=when_full, spill_to=spill_to
@@ -222,7 +223,7 @@ class Client:
 
         History keeps the reason, and `by`: who asks.
         """
-        reason, by = storable_text(reason), bulk.who(by)
+        reason, by = checked_reason(reason), who(by)
         return await self.store.transact(partial(operations.cancel, id=id_of(id), reason=reason, by=by))
 
     @overload
@@ -265,7 +266,7 @@ class Client:
         fails; then nothing was written. Raises `CommitUnknown` when the reply was lost: look at the task before you
         proceed it again.
         """
-        order = Order.of(target, modify, at, reason=reason, by=bulk.who(by))
+        order = Order.of(target, modify, at, reason=reason, by=who(by))
         if order.runs_nothing:
             return await self.store.transact(order.within)
         found = await self.store.read(order.find)

@@ -11,13 +11,14 @@ import attrs
 from attrs import frozen
 from returns.result import Failure, Result, Success
 
+from milepost.client.checks import checked_function, checked_reason
 from milepost.client.query import TaskQuery, aware
 from milepost.client.targets import Target, id_of
 from milepost.lifecycle import events
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.refusals import ModificationFailed, ProceedRefused, WrongState
 from milepost.lifecycle.states import TaskState
-from milepost.payload import JsonText, PayloadRefused, from_json_text, legible, storable_text, to_json_text
+from milepost.payload import JsonText, PayloadRefused, from_json_text, legible, to_json_text
 from milepost.stores import proceed
 from milepost.stores.proceed import Wanted
 from milepost.stores.protocol import Session
@@ -58,13 +59,13 @@ class Order:
         reason: str = "",
         by: str = "",
     ) -> Order:
-        """What a call of `proceed` asks for; raises `ConfigurationError` for a naive time."""
-        at = aware(at)
+        """What a call of `proceed` asks for; raises `ConfigurationError` for what it cannot be."""
+        at, reason, modify = aware(at), checked_reason(reason), checked_function(modify, "modify")
         if isinstance(target, TaskQuery):
-            return cls(target.filter, target.task, modify, at, storable_text(reason), by)
+            return cls(target.filter, target.task, modify, at, reason, by)
         id = id_of(target)
         task = None if isinstance(target, str) else target.task
-        return cls(id, task, modify, at, storable_text(reason), by)
+        return cls(id, task, modify, at, reason, by)
 
     @property
     def runs_nothing(self) -> bool:

@@ -54,9 +54,23 @@ class TaskQuery(Generic[X_inv]):
     page_size: int = 100
     task: AnyTask | None = field(default=None, repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        if not is_a(self.filter, TaskFilter):
+            raise ConfigurationError(
+                f"a TaskQuery is made by its methods, as TaskQuery().with_id(id), got {shown(self.filter)}"
+            )
+        if type(self.page_size) is not int or not 1 <= self.page_size <= PAGE_SIZE_MAX:
+            raise ConfigurationError(f"a page has 1 to {PAGE_SIZE_MAX} tasks, got {shown(self.page_size)}")
+        if self.task is not None and not is_a(self.task, Task):
+            raise ConfigurationError(f"the task of a query is one that @task has made, got {shown(self.task)}")
+
     @staticmethod
     def for_task(task: Task[M, X, R, E]) -> TaskQuery[X]:
-        """The tasks of this definition."""
+        """The tasks of this definition. Raises `ConfigurationError` for what is none."""
+        if not is_a(task, Task):
+            raise ConfigurationError(
+                f"for_task() takes a task that @task has made, got {shown(task)}; by its name use with_name(name)"
+            )
         wanted = TaskFilter(names=(task.name,))
         return TaskQuery[X](wanted, task=task)
 
@@ -102,16 +116,19 @@ class TaskQuery(Generic[X_inv]):
         return self._with(execution_metadata=self.filter.execution_metadata + parts)
 
     def created(self, *, start: datetime | None = None, before: datetime | None = None) -> Self:
-        """Tasks enqueued from `start` on and before `before`."""
-        return self._with(created_from=aware(start), created_before=aware(before))
+        """Tasks enqueued from `start` on and before `before`, which is not before `start`."""
+        _check_range("created", start, before)
+        return self._with(created_from=start, created_before=before)
 
     def due(self, *, start: datetime | None = None, before: datetime | None = None) -> Self:
         """Waiting tasks that fall due from `start` on and before `before`."""
-        return self._with(due_from=aware(start), due_before=aware(before))
+        _check_range("due", start, before)
+        return self._with(due_from=start, due_before=before)
 
     def finished(self, *, start: datetime | None = None, before: datetime | None = None) -> Self:
         """Tasks that ended from `start` on and before `before`: completed, failed or cancelled."""
-        return self._with(finished_from=aware(start), finished_before=aware(before))
+        _check_range("finished", start, before)
+        return self._with(finished_from=start, finished_before=before)
 
     def with_text(self, *texts: str) -> Self:
         """Tasks in which one of these texts stands: in name, key, correlation, metadata, execution metadata, error, or
@@ -134,8 +151,6 @@ class TaskQuery(Generic[X_inv]):
 
     def with_page_size(self, page_size: int) -> Self:
         """Up to so many tasks a page, 1 to 1,000; the default is 100."""
-        if type(page_size) is not int or not 1 <= page_size <= PAGE_SIZE_MAX:
-            raise ConfigurationError(f"a page has 1 to {PAGE_SIZE_MAX} tasks, got {page_size!r}")
         return attrs.evolve(self, page_size=page_size)
 
     def page(self, found: list[TaskRecord]) -> TaskPage:
@@ -190,6 +205,19 @@ def _searchable(text: str) -> str:
     if type(text) is not str or not 1 <= len(text) <= TEXT_CHARACTERS_MAX or storable_text(text) != text:
         raise ConfigurationError(f"a text to search for has 1 to {TEXT_CHARACTERS_MAX} characters, got {shown(text)}")
     return text
+
+
+def checked_query(query: TaskQuery[X], verb: str) -> TaskQuery[X]:
+    """`query` itself; raises `ConfigurationError` when it is none."""
+    if type(query) is not TaskQuery:
+        raise ConfigurationError(f"{verb} takes a TaskQuery, as TaskQuery().with_id(id), got {shown(query)}")
+    return query
+
+
+def _check_range(verb: str, start: datetime | None, before: datetime | None) -> None:
+    first, end = aware(start), aware(before)
+    if first is not None and end is not None and end < first:
+        raise ConfigurationError(f"{verb}() needs a `before` that is not before its `start`, got {start} and {before}")
 
 
 def aware(moment: datetime | None) -> datetime | None:

@@ -9,13 +9,12 @@ from typing import TypeAlias, TypeVar, final
 
 from attrs import frozen
 
-from milepost.errors import ConfigurationError, TaskDefinitionError
+from milepost.client.checks import checked_reason
 from milepost.lifecycle.queues import QueueChanges, QueueSettings, Unset, WhenFull
-from milepost.payload import storable_text
 from milepost.stores import queues as stored
 from milepost.stores.protocol import Session
 from milepost.stores.tables import QueueLoad
-from milepost.tasks.checks import checked_name
+from milepost.tasks.checks import checked_setting_name
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ class QueueInfo:
 
 def pause(name: str, reason: str) -> Verb[QueueSettings]:
     """Let nothing start in the queue."""
-    return partial(stored.pause_queue, name=_checked(name), reason=storable_text(reason))
+    return partial(stored.pause_queue, name=_checked(name), reason=checked_reason(reason))
 
 
 def resume(name: str) -> Verb[QueueSettings]:
@@ -93,7 +92,4 @@ def _info(settings: QueueSettings, load: QueueLoad) -> QueueInfo:
 
 
 def _checked(name: str) -> str:
-    try:
-        return checked_name(name, "queue")
-    except TaskDefinitionError as error:
-        raise ConfigurationError(str(error)) from None
+    return checked_setting_name(name, "queue")

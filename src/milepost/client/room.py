@@ -13,7 +13,9 @@ from typing import Final, TypeAlias
 import trio
 from returns.result import Failure, Result, Success
 
+from milepost.client.checks import checked_timeout
 from milepost.client.verbs import EnqueueAnswer
+from milepost.errors import ConfigurationError
 from milepost.lifecycle.refusals import EnqueueRefusal
 from milepost.stores.intake import RoomAwaited
 from milepost.stores.operations import Enqueued
@@ -28,10 +30,11 @@ Settled: TypeAlias = Result[tuple[Enqueued, ...], EnqueueRefusal]
 
 async def until_room(store: Store, ask: Callable[[], Awaitable[EnqueueAnswer]], seconds: float | None) -> Settled:
     """What `ask` answers, once that is not to wait for room; after `seconds` that the queue is full."""
+    limit = _limit(seconds)
     settled = _settled(await ask())
     if not isinstance(settled, RoomAwaited):
         return settled
-    give_up_at = trio.current_time() + _limit(seconds)
+    give_up_at = trio.current_time() + limit
     watch = store.watch(Hint.FINAL)
     try:
         # There may have been room between the first try and the start of the watch.
@@ -48,10 +51,11 @@ async def until_room(store: Store, ask: Callable[[], Awaitable[EnqueueAnswer]], 
 
 def until_room_blocking(store: Store, ask: Callable[[], EnqueueAnswer], seconds: float | None) -> Settled:
     """`until_room` for a thread without trio."""
+    limit = _limit(seconds)
     settled = _settled(ask())
     if not isinstance(settled, RoomAwaited):
         return settled
-    give_up_at = time.monotonic() + _limit(seconds)
+    give_up_at = time.monotonic() + limit
     watch = store.watch(Hint.FINAL)
     try:
         while isinstance(settled := _settled(ask()), RoomAwaited):
@@ -73,4 +77,7 @@ def _settled(answer: EnqueueAnswer) -> Settled | RoomAwaited:
 
 
 def _limit(seconds: float | None) -> float:
-    return float("inf") if seconds is None else max(0.0, seconds)
+    limit = checked_timeout(seconds)
+    if limit < 0:
+        raise ConfigurationError(f"timeout_seconds of an enqueue is 0 or more, or None for no limit, got {seconds!r}")
+    return limit

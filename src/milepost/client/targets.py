@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol, TypeAlias
 
 from milepost.codec.scalars import shown
-from milepost.errors import ConfigurationError
+from milepost.errors import ConfigurationError, TaskGone
 from milepost.lifecycle.record import TaskId
+from milepost.lifecycle.refusals import TaskNotFound
 from milepost.payload import storable_text
 from milepost.tasks import AnyTask
 
@@ -36,3 +37,8 @@ def id_of(target: Target) -> TaskId:
             f"one task is meant by its id, a text as str(uuid) gives it, or by its handle, got {shown(target)}"
         )
     return TaskId(storable_text(id))
+
+
+def gone(id: TaskId) -> TaskGone:
+    """What is raised when one waits for a task that was deleted, or that never was."""
+    return TaskGone(f"{TaskNotFound(id)} (any more)")

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from returns.result import Failure, Result, Success
 
-from milepost.client.query import TaskPage, TaskQuery
+from milepost.client.query import TaskPage, TaskQuery, checked_query
+from milepost.codec.scalars import shown
 from milepost.errors import TaskDefinitionError
 from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord
@@ -21,10 +22,20 @@ from milepost.stores.protocol import Session
 from milepost.tasks import TaskRequest
 
 T = TypeVar("T")
+RequestT = TypeVar("RequestT")
 
 AnyRequest: TypeAlias = TaskRequest[Any, Any, Any, Any]
 Verb: TypeAlias = Callable[[Session], T]
 EnqueueAnswer: TypeAlias = Result[tuple[Enqueued, ...], KeyTaken | IdTaken | NoRoom]
+
+
+def several(requests: Iterable[RequestT]) -> list[RequestT]:
+    """The requests as a list; raises `TaskDefinitionError` for one alone."""
+    if not hasattr(requests, "__iter__"):
+        raise TaskDefinitionError(
+            f"enqueue_all() takes a list of requests, and enqueue() takes one alone, got {shown(requests)}"
+        )
+    return list(requests)
 
 
 def drafts_of(requests: Iterable[AnyRequest], audit: Audit) -> Result[list[Draft], PayloadRefused]:
@@ -97,4 +108,11 @@ def get(id: TaskId) -> Verb[Result[TaskRecord, TaskNotFound]]:
 
 def search(query: TaskQuery[Any]) -> Verb[TaskPage]:
     """One page; one more is read than shown, to know whether there is a next one."""
+    checked_query(query, "search()")
     return lambda session: query.page(session.search(query.filter, limit=query.page_size + 1))
+
+
+def count(query: TaskQuery[Any]) -> Verb[int]:
+    """How many match."""
+    checked_query(query, "count()")
+    return lambda session: session.count(query.filter)

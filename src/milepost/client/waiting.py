@@ -8,7 +8,7 @@ from typing import final
 import trio
 
 from milepost.client.outcomes import ENDED_STATES
-from milepost.errors import TaskGone
+from milepost.client.targets import gone
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.stores.filter import TaskFilter
 from milepost.stores.protocol import Hint, Session, Store, Watch
@@ -55,7 +55,7 @@ class Waits:
         finally:
             self._leave(id)
         if record is None:
-            raise TaskGone(f"there is no task {id} any more")
+            raise gone(id)
         return record
 
     async def _lead(self, id: TaskId, watch: Watch) -> None:

@@ -10,13 +10,12 @@ from attrs import frozen
 from returns.result import Result
 
 from milepost.client import verbs
-from milepost.client.bulk import who
+from milepost.client.checks import checked_reason, who
 from milepost.client.proceeding import Modify, Order
 from milepost.client.query import TaskQuery
 from milepost.client.targets import id_of
 from milepost.lifecycle.record import Audit, TaskRecord
 from milepost.lifecycle.refusals import CancelAccepted, CancelRefused, EnqueueRefusal, ProceedRefused
-from milepost.payload import storable_text
 from milepost.stores import operations
 from milepost.stores.operations import Enqueued
 from milepost.stores.protocol import Session
@@ -59,14 +58,14 @@ class TransactionClient:
         self, requests: Iterable[TaskRequest[M, X, R, E]]
     ) -> Result[list[TaskHandle[R, E]], EnqueueRefusal]:
         """Insert tasks, all or none, or say why not."""
-        kept = list(requests)
+        kept = verbs.several(requests)
         return verbs.insert(self._session, kept, self._audit).map(
             lambda answers: [self._handle(a, r.task) for a, r in zip(answers, kept, strict=True)]
         )
 
     def cancel(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
         """End a task, or ask a running one to stop, with your commit."""
-        return operations.cancel(self._session, id_of(id), storable_text(reason), who(by))
+        return operations.cancel(self._session, id_of(id), checked_reason(reason), who(by))
 
     @overload
     def proceed(

@@ -9,8 +9,10 @@ from typing import Any, final
 
 from attrs import Attribute, field, frozen
 
+from milepost.codec.scalars import shown
 from milepost.errors import ConfigurationError
 from milepost.lifecycle.retention import Retention
+from milepost.tasks.checks import checked_setting_name
 
 
 def _positive(_: Any, attribute: Attribute[Any], value: float) -> None:
@@ -48,6 +50,7 @@ def _queue_limits(_: Any, attribute: Attribute[Any], value: Mapping[str, int] | 
     if value is not None and not value:
         raise ConfigurationError("ExecutorConfig.queues is empty, so nothing would run; leave it out to serve all")
     for name, limit in (value or {}).items():
+        checked_setting_name(name, "key of ExecutorConfig.queues")
         if type(limit) is not int or limit < 1:
             raise ConfigurationError(f"ExecutorConfig.queues[{name!r}] must be a whole number from 1, got {limit!r}")
 
@@ -88,3 +91,12 @@ class ExecutorConfig:
     log_lines_max: int = field(default=1_000, validator=_count)
     retention: Retention | None = field(default=None, validator=_retention)
     prune_seconds: float = field(default=60, validator=_positive)
+
+
+def checked_config(config: ExecutorConfig) -> ExecutorConfig:
+    """`config` itself; raises `ConfigurationError` when it is none."""
+    if type(config) is not ExecutorConfig:
+        raise ConfigurationError(
+            f"the config of an executor is an ExecutorConfig, as ExecutorConfig(concurrency=8), got {shown(config)}"
+        )
+    return config

@@ -10,11 +10,11 @@ from typing import final
 import trio
 from attrs import frozen
 
-from milepost.executor.config import ExecutorConfig
+from milepost.executor.config import ExecutorConfig, checked_config
 from milepost.executor.engine import Engine
 from milepost.executor.statistics import ExecutorStatistics
 from milepost.registry import Registry
-from milepost.stores.protocol import Store
+from milepost.stores.protocol import Store, checked_store
 from milepost.tasks import AnyTask
 from milepost.telemetry import Observer
 
@@ -42,7 +42,7 @@ class Executor:
 
     def reconfigure(self, config: ExecutorConfig) -> None:
         """Go on with other settings; running tasks are not disturbed."""
-        self._engine.reconfigure(config)
+        self._engine.reconfigure(checked_config(config))
 
     async def drain(self) -> None:
         """Stop claiming, let running tasks finish for `drain_seconds`, interrupt the rest, and return when stopped."""
@@ -72,9 +72,11 @@ async def open_executor(
     Leaving the block normally drains; leaving it by an exception or a cancellation interrupts the running tasks, within
     `cleanup_seconds`; so does Ctrl-C in a task's function, which then leaves the block. Interrupted tasks keep their
     last commit and are claimable at once. What the block raises leaves it as it is. Raises `TaskDefinitionError` for
-    two tasks of one name, `StoreError` when the store cannot be written.
+    two tasks of one name, `ConfigurationError` for what is no store or no config, `StoreError` when the store cannot be
+    written.
     """
-    engine = Engine(store, Registry.of(tasks), config or ExecutorConfig(), observer)
+    settings = ExecutorConfig() if config is None else checked_config(config)
+    engine = Engine(checked_store(store), Registry.of(tasks), settings, observer)
     failure: BaseException | None = None
     await engine.open()
     async with trio.open_nursery() as nursery:

@@ -83,8 +83,8 @@ class QueueChanges:
             raise ConfigurationError(f"when_full of a queue is REJECT, WAIT or SPILL, got {self.when_full!r}")
 
     def made_to(self, before: QueueSettings) -> QueueSettings:
-        """The settings after the change."""
-        return attrs.evolve(
+        """The settings after the change. Raises `ConfigurationError` for a `spill_to` that would do nothing."""
+        after = attrs.evolve(
             before,
             weight=_or(self.weight, before.weight),
             concurrency=_or(self.concurrency, before.concurrency),
@@ -92,6 +92,12 @@ class QueueChanges:
             when_full=_or(self.when_full, before.when_full),
             spill_to=_or(self.spill_to, before.spill_to),
         )
+        if isinstance(self.spill_to, str) and after.when_full is not WhenFull.SPILL:
+            raise ConfigurationError(
+                f"the queue {after.name!r} does not spill, so spill_to={self.spill_to!r} would do nothing: give it "
+                f"when_full=WhenFull.SPILL too, it is {after.when_full.name}"
+            )
+        return after
 
 
 def check_spilling(settings: QueueSettings, others: Mapping[str, QueueSettings]) -> None:

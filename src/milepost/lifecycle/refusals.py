@@ -20,7 +20,7 @@ class TaskNotFound:
     id: TaskId | None = None
 
     def __str__(self) -> str:
-        return "no live task matches the query" if self.id is None else f"there is no task {self.id}"
+        return "no live task matches the query" if self.id is None else f"there is no task {self.id or repr('')}"
 
 
 @final

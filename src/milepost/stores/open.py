@@ -13,6 +13,7 @@ import attrs
 
 from milepost.clock import Clock, system_clock
 from milepost.errors import ConfigurationError, StoreUrlError
+from milepost.schedules.kinds import is_a
 from milepost.stores.protocol import Store
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ async def open_store(url: str, *, migrate: bool = True, clock: Clock = system_cl
     The schema is brought up to date first, unless `migrate` is False or `MILEPOST_MIGRATE=0` is in the environment;
     then an old schema raises `SchemaOld`. On PostgreSQL the server's clock counts, and `clock` does not.
     """
-    if is_memory(url):
+    if is_memory(_checked(url)):
         memory = _memory_store(clock)
         try:
             yield memory
@@ -56,7 +57,7 @@ async def open_store(url: str, *, migrate: bool = True, clock: Clock = system_cl
 
 def connect_store(url: str, *, migrate: bool = True, clock: Clock = system_clock) -> Store:
     """`open_store` for programs without trio; the caller closes the store."""
-    if is_memory(url):
+    if is_memory(_checked(url)):
         return _memory_store(clock)
     return _opened(_store(url, _may_migrate(migrate), clock))
 
@@ -68,7 +69,7 @@ def connect_to_migrate(url: str) -> Store:
 
 def connect_to_read(url: str) -> Store:
     """`connect_store` for a program that only reads, and needs no more rights than that."""
-    if is_memory(url):
+    if is_memory(_checked(url)):
         return _memory_store(system_clock)
     if is_postgres(url):
         return _opened(_postgres_store(postgres_place(url, migrate=False)))
@@ -104,6 +105,12 @@ def postgres_place(url: str, *, migrate: bool) -> PostgresPlace:
             "pip install 'milepost[postgres]'"
         ) from error
     return place_of(url, migrate=migrate)
+
+
+def _checked(url: str) -> str:
+    if not is_a(url, str):  # which may hold a password, as bytes do too
+        raise StoreUrlError(f"a store's URL is text, got a {type(url).__name__}: {_UNDERSTOOD}")
+    return url
 
 
 def _opened(store: _Opened) -> Store:

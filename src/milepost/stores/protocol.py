@@ -32,6 +32,7 @@ from typing import Any, Protocol, TypeVar, final
 from attrs import field, frozen
 
 from milepost.effects import Transaction
+from milepost.errors import ConfigurationError
 from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.states import TaskState
@@ -357,3 +358,13 @@ class Store(Protocol):
     def close(self) -> None:
         """Finish what is under way, then release every thread, connection and file. May be called twice."""
         ...
+
+
+def checked_store(store: Store) -> Store:
+    """`store` itself; raises `ConfigurationError` for what is none, such as a URL, which may hold a password."""
+    if not callable(getattr(store, "transact_blocking", None)):
+        raise ConfigurationError(
+            f"a store is what `async with open_store(url) as store` gives, or BlockingClient.connect(url) opens, "
+            f"got a {type(store).__name__}"
+        )
+    return store

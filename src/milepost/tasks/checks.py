@@ -8,7 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from milepost.codec.scalars import shown
-from milepost.errors import TaskDefinitionError
+from milepost.errors import ConfigurationError, TaskDefinitionError
 from milepost.lifecycle.record import TaskId
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
@@ -24,6 +24,14 @@ def checked_name(name: str, what: str) -> str:
             f"the {what} {shown(name)} is not a name: use 1 to 200 letters, digits, '_', '.', ':' or '-'"
         )
     return name
+
+
+def checked_setting_name(name: str, what: str) -> str:
+    """`checked_name` for settings, which raise `ConfigurationError`."""
+    try:
+        return checked_name(name, what)
+    except TaskDefinitionError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def checked_priority(priority: int) -> int:

@@ -18,6 +18,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.clock import EPOCH
 from milepost.codec import TypeCodec
+from milepost.codec.usable import is_union, unwrapped
 from milepost.errors import TaskDefinitionError
 from milepost.ids import new_id
 from milepost.lifecycle.draft import Draft, OnConflict
@@ -353,9 +354,16 @@ def _defaults_of(task: AnyTask) -> object:
     except Exception as error:  # a class of the user's, which may refuse its own defaults in its own way
         told = type(error).__name__ if task.has_secrets else legible(error)
         raise TaskDefinitionError(
-            f"{task.name!r} cannot start without execution metadata, {kind} has no defaults for all of it ({told}): "
+            f"{task.name!r} cannot start without execution metadata, {_told_kind(kind, told)}: "
             "add .with_execution_metadata(...) to the request"
         ) from None
+
+
+def _told_kind(kind: Any, told: str) -> str:
+    # What Python says of the call of a union helps nobody.
+    if is_union(unwrapped(kind)):
+        return f"{kind} is a union and has no default"
+    return f"{kind} has no defaults for all of it ({told})"
 
 
 def _has_constant_defaults(kind: Any) -> bool:
