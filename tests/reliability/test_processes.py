@@ -231,6 +231,7 @@ async def test_fifty_graceful_restarts_cost_no_attempt_and_leave_nothing_owned(
             assert owners <= {lease.executor for lease in await leases(store)}
         await until_all_are(store, TaskState.COMPLETED, restarts * wave, seconds=60 * TIMES)
         for process in living:
+            await until_at_work(store, process)  # a signal that comes while a process still imports ends it
             process.terminate()
             assert await trio.to_thread.run_sync(process.wait) == 0
     assert await leases(store) == []
