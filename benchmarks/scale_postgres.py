@@ -13,9 +13,10 @@ import psycopg
 from attrs import frozen
 
 from milepost.ids import new_id
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Succeeded
 from milepost.lifecycle.record import TaskId, TaskRecord
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.transition import transition
 from milepost.payload import JsonText
 from milepost.stores.open import connect_store
 from milepost.stores.protocol import ClaimOrder, Lease, Session, Store

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.states import FINAL_STATES, LIVE_STATES, WAITING_STATES, LimitKind, TaskState
-from milepost.lifecycle.transition import Policy, Transition, transition
+from milepost.lifecycle.transition import Policy, transition
 from milepost.payload import Json, JsonText, to_json_text
 from milepost.stores.filter import TaskFilter, TaskOrder
 

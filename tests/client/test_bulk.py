@@ -35,8 +35,9 @@ from milepost import (
     task,
 )
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.refusals import ModificationFailed
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.transition import transition
 from milepost.payload import JsonText
 from milepost.stores.protocol import Session
 from tests.client.threaded import AnyClient, Color, Order, Part, Progress, bill, ship

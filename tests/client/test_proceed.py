@@ -32,7 +32,8 @@ from milepost import (
     task,
 )
 from milepost.lifecycle import events
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.change import Transition
+from milepost.lifecycle.transition import transition
 from milepost.payload import JsonText
 from milepost.stores.protocol import Session
 from tests.client.test_client import EACH_DATABASE, own_connection, refused

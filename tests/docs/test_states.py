@@ -9,10 +9,11 @@ import attrs
 
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.states import FINAL_STATES, WAITING_STATES, LimitKind, TaskState
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.transition import transition
 from milepost.payload import JsonText
 from milepost.testing.conformance.kit import HOUR, NOW, sample
 

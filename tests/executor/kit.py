@@ -24,8 +24,9 @@ from milepost import (
     TaskState,
     open_executor,
 )
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Event
-from milepost.lifecycle.transition import Policy, Transition, transition
+from milepost.lifecycle.transition import Policy, transition
 from milepost.stores.protocol import Hint, Session, Watch
 from milepost.telemetry import AttemptEnded, Observation
 from milepost.testing.conformance.kit import sample_lease

@@ -24,7 +24,8 @@ from milepost import (
     task,
 )
 from milepost.lifecycle import events
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.change import Transition
+from milepost.lifecycle.transition import transition
 from milepost.stores.protocol import Session
 from tests.executor.kit import MovableClock, change, enqueue, quick, record_of, run, until_state
 

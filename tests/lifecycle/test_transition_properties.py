@@ -9,19 +9,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition, enqueued_history, is_audited
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.invariants import violations
 from milepost.lifecycle.record import Audit, HistoryKind, TaskRecord
 from milepost.lifecycle.refusals import WrongState
 from milepost.lifecycle.states import FINAL_STATES, TaskState
-from milepost.lifecycle.transition import (
-    Policy,
-    Transition,
-    admission,
-    enqueued_history,
-    is_audited,
-    transition,
-)
+from milepost.lifecycle.transition import Policy, admission, transition
 from milepost.payload import JsonText
 from tests.strategies import any_events, changes, moments, policies, records
 

@@ -10,12 +10,13 @@ import pytest
 
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.invariants import violations
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.refusals import WrongState
 from milepost.lifecycle.states import LimitKind, TaskState
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.transition import transition
 from milepost.payload import JsonText
 from milepost.testing.conformance.kit import HOUR, NOW, decided, sample
 

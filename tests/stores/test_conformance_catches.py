@@ -15,11 +15,11 @@ import trio
 from milepost.clock import EPOCH
 from milepost.effects import Transaction
 from milepost.errors import StoreError
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.limits import LimitKey
 from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.rates import RateUse
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
-from milepost.lifecycle.transition import Transition
 from milepost.stores.filter import TaskFilter
 from milepost.stores.memory import MemoryStore
 from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, Session, TaskCopy, Watch

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from milepost.errors import StoreError
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.invariants import violations
 from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.states import TaskState
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.transition import transition
 from milepost.payload import Json, contains, to_json_text
 from milepost.stores.filter import TaskFilter
 from milepost.stores.memory import MemoryStore

@@ -19,12 +19,12 @@ from returns.result import Failure, Success
 
 from milepost.errors import StoreError
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.draft import Draft, OnConflict
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, TaskRecord
 from milepost.lifecycle.refusals import CancelAccepted, KeyTaken
 from milepost.lifecycle.states import TaskState
-from milepost.lifecycle.transition import Transition
 from milepost.payload import JsonText
 from milepost.stores import operations
 from milepost.stores.filter import TaskFilter

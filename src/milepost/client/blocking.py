@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self, TypeAlias, TypeVar, final, overload
+from typing import Any, Generic, Self, TypeVar, final, overload
 
 from attrs import field, frozen
 from returns.result import Failure, Result, Success
@@ -21,13 +21,13 @@ from milepost.client.editing import Edit
 from milepost.client.executors import ExecutorInfo, executors
 from milepost.client.logs import logs
 from milepost.client.outcomes import outcome_of
-from milepost.client.proceeding import TRIES_MAX, Answer, Modify, Order, given_up
+from milepost.client.proceeding import Modify, Order
 from milepost.client.pruning import prune
 from milepost.client.query import TaskPage, TaskQuery
 from milepost.client.queues import QueueInfo
 from milepost.client.room import until_room_blocking
 from milepost.client.steps import take_blocking
-from milepost.client.targets import gone, id_of
+from milepost.client.targets import Target, gone, id_of
 from milepost.errors import CommitUnknown, StoreError
 from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.gates import Gate
@@ -79,10 +79,6 @@ class BlockingTaskHandle(Generic[R_co, E_co]):
     def outcome(self, record: TaskRecord) -> Outcome[R_co, E_co] | None:
         """The typed outcome of a record of this task; None before its end."""
         return outcome_of(record, self.task)
-
-
-ThisTask: TypeAlias = TaskId | BlockingTaskHandle[Any, Any]
-"""Which task a verb is about: its id, or what its enqueueing gave."""
 
 
 @final
@@ -152,7 +148,7 @@ class BlockingClient:
         """The verbs that change one task inside your own open transaction on `connection`; as `Client.within`."""
         return BlockingTransactionClient(self.store.over(connection), self._handle, self.audit)
 
-    def get(self, id: ThisTask) -> Result[TaskRecord, TaskNotFound]:
+    def get(self, id: Target) -> Result[TaskRecord, TaskNotFound]:
         """One task as it is stored."""
         return self.store.read_blocking(verbs.get(id_of(id)))
 
@@ -164,11 +160,11 @@ class BlockingClient:
         """How many tasks match."""
         return self.store.read_blocking(verbs.count(query))
 
-    def history(self, id: ThisTask) -> list[HistoryEvent]:
+    def history(self, id: Target) -> list[HistoryEvent]:
         """What happened to a task, oldest first."""
         return self.store.read_blocking(lambda session: session.history(id_of(id)))
 
-    def explain(self, id: ThisTask) -> Result[tuple[Gate, ...] | None, TaskNotFound]:
+    def explain(self, id: Target) -> Result[tuple[Gate, ...] | None, TaskNotFound]:
         """Why a task does not run now, gate by gate; as `Client.explain`."""
         return self.store.read_blocking(partial(explain, id=id_of(id)))
 
@@ -232,7 +228,7 @@ class BlockingClient:
         """Who works on the store, the longest running first; as `Client.executors`."""
         return self.store.read_blocking(executors)
 
-    def cancel(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
+    def cancel(self, id: Target, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
         """End a task, or ask a running one to stop; as `Client.cancel`."""
         reason, by = checked_reason(reason), who(by)
         return self.store.transact_blocking(partial(operations.cancel, id=id_of(id), reason=reason, by=by))
@@ -250,7 +246,7 @@ class BlockingClient:
     @overload
     def proceed(
         self,
-        target: ThisTask,
+        target: Target,
         *,
         modify: Modify | None = None,
         at: datetime | None = None,
@@ -259,7 +255,7 @@ class BlockingClient:
     ) -> Result[TaskRecord, ProceedRefused]: ...
     def proceed(
         self,
-        target: ThisTask | TaskQuery[Any],
+        target: Target | TaskQuery[Any],
         *,
         modify: Modify | None = None,
         at: datetime | None = None,
@@ -267,27 +263,15 @@ class BlockingClient:
         by: str = "",
     ) -> Result[TaskRecord, ProceedRefused]:
         """Let the one suspended task that is meant go on; as `Client.proceed`."""
-        order = Order.of(target, modify, at, reason=reason, by=who(by))
-        if order.runs_nothing:
-            return self.store.transact_blocking(order.within)
-        found = self.store.read_blocking(order.find)
-        for _ in range(TRIES_MAX):
-            writing = order.writing(found)
-            if not isinstance(writing, Success):
-                return Failure(writing.failure())
-            answer: Answer | None = self.store.transact_blocking(writing.unwrap())
-            if answer is not None:
-                return answer
-            found = self.store.read_blocking(order.find)
-        return given_up(found)
+        return take_blocking(self.store, Order.of(target, modify, at, reason=reason, by=by).steps())
 
     def requeue(
-        self, id: ThisTask, *, from_start: bool = False, edit: Edit | None = None, reason: str = "", by: str = ""
+        self, id: Target, *, from_start: bool = False, edit: Edit | None = None, reason: str = "", by: str = ""
     ) -> Result[TaskRecord, RequeueRefused]:
         """Run a final or quarantined task again; as `Client.requeue`."""
         return take_blocking(self.store, bulk.requeue(id, from_start=from_start, edit=edit, reason=reason, by=by))
 
-    def delete(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
+    def delete(self, id: Target, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
         """Remove a task that does not run; as `Client.delete`."""
         return take_blocking(self.store, bulk.delete(id_of(id), reason=reason, by=by))
 
@@ -326,11 +310,10 @@ class BlockingClient:
         everything: bool = False,
     ) -> BulkSummary:
         """Let every task that matches go on; as `Client.proceed_all`."""
-        order = Order.of(query, modify, at)
-        steps = bulk.proceed_all(query, order, reason=reason, by=by, everything=everything)
-        return take_blocking(self.store, steps)
+        order = Order.of(query, modify, at, reason=reason, by=by)
+        return take_blocking(self.store, bulk.proceed_all(query, order, everything=everything))
 
-    def logs(self, id: ThisTask, *, after: LogLine | None = None, limit: int | None = None) -> list[LogLine]:
+    def logs(self, id: Target, *, after: LogLine | None = None, limit: int | None = None) -> list[LogLine]:
         """What the runs of a task have logged; as `Client.logs`."""
         return take_blocking(self.store, logs(id_of(id), after=after, limit=limit))
 

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from attrs import frozen
 from returns.result import Result
 
 from milepost.client import verbs
-from milepost.client.checks import checked_reason, who
-from milepost.client.proceeding import Modify, Order
-from milepost.client.query import TaskQuery
-from milepost.client.targets import id_of
-from milepost.lifecycle.record import Audit, TaskRecord
-from milepost.lifecycle.refusals import CancelAccepted, CancelRefused, EnqueueRefusal, ProceedRefused
-from milepost.stores import operations
+from milepost.client.within import TransactionVerbs
+from milepost.lifecycle.record import Audit
+from milepost.lifecycle.refusals import EnqueueRefusal
 from milepost.stores.operations import Enqueued
-from milepost.stores.protocol import Session
 from milepost.tasks import AnyTask, TaskRequest
 
 if TYPE_CHECKING:
-    from milepost.client.blocking import BlockingTaskHandle, ThisTask
+    from milepost.client.blocking import BlockingTaskHandle
 
 M = TypeVar("M")
 X = TypeVar("X")
@@ -32,13 +26,12 @@ E = TypeVar("E")
 
 @final
 @frozen(eq=False)
-class BlockingTransactionClient:
+class BlockingTransactionClient(TransactionVerbs):
     """The verbs that change one task, over the caller's connection: rolled back means never done.
 
     Synchronous, for they run on that connection, in its thread. A handle may be waited for after the commit.
     """
 
-    _session: Session
     _handle: Callable[[Enqueued, AnyTask], BlockingTaskHandle[Any, Any]]
     _audit: Audit
 
@@ -62,39 +55,3 @@ class BlockingTransactionClient:
         return verbs.insert(self._session, kept, self._audit).map(
             lambda answers: [self._handle(a, r.task) for a, r in zip(answers, kept, strict=True)]
         )
-
-    def cancel(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
-        """End a task, or ask a running one to stop, with your commit."""
-        return operations.cancel(self._session, id_of(id), checked_reason(reason), who(by))
-
-    @overload
-    def proceed(
-        self,
-        target: TaskQuery[X],
-        *,
-        modify: Callable[[X], X] | None = None,
-        at: datetime | None = None,
-        reason: str = "",
-        by: str = "",
-    ) -> Result[TaskRecord, ProceedRefused]: ...
-    @overload
-    def proceed(
-        self,
-        target: ThisTask,
-        *,
-        modify: Modify | None = None,
-        at: datetime | None = None,
-        reason: str = "",
-        by: str = "",
-    ) -> Result[TaskRecord, ProceedRefused]: ...
-    def proceed(
-        self,
-        target: ThisTask | TaskQuery[Any],
-        *,
-        modify: Modify | None = None,
-        at: datetime | None = None,
-        reason: str = "",
-        by: str = "",
-    ) -> Result[TaskRecord, ProceedRefused]:
-        """Let the one suspended task that is meant go on, with your commit; as `Client.proceed`."""
-        return Order.of(target, modify, at, reason=reason, by=who(by)).within(self._session)

@@ -86,19 +86,16 @@ def requeue_all(
     return _summed(wanted, requeueing(query.task, from_start, edit, reason, by))
 
 
-def proceed_all(
-    query: TaskQuery[Any], order: ProceedOrder, *, reason: str, by: str, everything: bool
-) -> Steps[BulkSummary]:
-    """Let all that match go on."""
-    reason, by = checked_reason(reason), who(by)
+def proceed_all(query: TaskQuery[Any], order: ProceedOrder, *, everything: bool) -> Steps[BulkSummary]:
+    """Let all that match go on, each as `order` says of one."""
 
     def decide(record: TaskRecord) -> Event | Refusal:
         decided = order.event_for(record)
-        if not isinstance(decided, Success):
-            refusal: Refusal = decided.failure()
-            return refusal
-        event: events.Proceeded = decided.unwrap()
-        return attrs.evolve(event, reason=reason, by=by)
+        if isinstance(decided, Success):
+            event: Event = decided.unwrap()
+            return event
+        refusal: Refusal = decided.failure()
+        return refusal
 
     return _all(query, everything, decide)
 

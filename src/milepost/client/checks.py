@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 from milepost.codec.scalars import shown
 from milepost.errors import ConfigurationError
+from milepost.kinds import is_a
 from milepost.payload import storable_text
-from milepost.schedules.kinds import is_a
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar, cast, final, overload
+from typing import Any, Generic, TypeVar, cast, final, overload
 
 from attrs import field, frozen
 from returns.result import Failure, Result, Success
@@ -18,13 +18,13 @@ from milepost.client.editing import Edit
 from milepost.client.executors import ExecutorInfo, executors
 from milepost.client.logs import logs
 from milepost.client.outcomes import outcome_of
-from milepost.client.proceeding import TRIES_MAX, Answer, Modify, Order, given_up
+from milepost.client.proceeding import Modify, Order
 from milepost.client.pruning import prune
 from milepost.client.query import TaskPage, TaskQuery
 from milepost.client.queues import QueueInfo
 from milepost.client.room import until_room
 from milepost.client.steps import take
-from milepost.client.targets import id_of
+from milepost.client.targets import Target, id_of
 from milepost.client.waiting import Waits
 from milepost.client.within import TransactionClient
 from milepost.errors import CommitUnknown, StoreError
@@ -75,10 +75,6 @@ class TaskHandle(Generic[R_co, E_co]):
     def outcome(self, record: TaskRecord) -> Outcome[R_co, E_co] | None:
         """The typed outcome of a record of this task; None before its end."""
         return outcome_of(record, self.task)
-
-
-ThisTask: TypeAlias = TaskId | TaskHandle[Any, Any]
-"""Which task a verb is about: its id, or what its enqueueing gave."""
 
 
 @final
@@ -140,7 +136,7 @@ class Client:
         """
         return TransactionClient(self.store.over(connection), self._handle, self.audit)
 
-    async def get(self, id: ThisTask) -> Result[TaskRecord, TaskNotFound]:
+    async def get(self, id: Target) -> Result[TaskRecord, TaskNotFound]:
         """One task as it is stored."""
         return await self.store.read(verbs.get(id_of(id)))
 
@@ -152,11 +148,11 @@ class Client:
         """How many tasks match."""
         return await self.store.read(verbs.count(query))
 
-    async def history(self, id: ThisTask) -> list[HistoryEvent]:
+    async def history(self, id: Target) -> list[HistoryEvent]:
         """What happened to a task, oldest first, at the audit level chosen; empty for an unknown one."""
         return await self.store.read(lambda session: session.history(id_of(id)))
 
-    async def explain(self, id: ThisTask) -> Result[tuple[Gate, ...] | None, TaskNotFound]:
+    async def explain(self, id: Target) -> Result[tuple[Gate, ...] | None, TaskNotFound]:
         """Why a task does not run now: every gate in its way, in order; None when a free slot is all that it needs."""
         return await self.store.read(partial(explain, id=id_of(id)))
 
@@ -218,7 +214,7 @@ class Client:
         """Who works on the store, the longest running first; the last sign of life of each says with what load."""
         return await self.store.read(executors)
 
-    async def cancel(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
+    async def cancel(self, id: Target, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
         """End a waiting, suspended or quarantined task now; ask a running one to stop, on whatever machine it runs.
 
         History keeps the reason, and `by`: who asks.
@@ -239,7 +235,7 @@ class Client:
     @overload
     async def proceed(
         self,
-        target: ThisTask,
+        target: Target,
         *,
         modify: Modify | None = None,
         at: datetime | None = None,
@@ -248,7 +244,7 @@ class Client:
     ) -> Result[TaskRecord, ProceedRefused]: ...
     async def proceed(
         self,
-        target: ThisTask | TaskQuery[Any],
+        target: Target | TaskQuery[Any],
         *,
         modify: Modify | None = None,
         at: datetime | None = None,
@@ -266,22 +262,10 @@ class Client:
         fails; then nothing was written. Raises `CommitUnknown` when the reply was lost: look at the task before you
         proceed it again.
         """
-        order = Order.of(target, modify, at, reason=reason, by=who(by))
-        if order.runs_nothing:
-            return await self.store.transact(order.within)
-        found = await self.store.read(order.find)
-        for _ in range(TRIES_MAX):
-            writing = order.writing(found)
-            if not isinstance(writing, Success):
-                return Failure(writing.failure())
-            answer: Answer | None = await self.store.transact(writing.unwrap())
-            if answer is not None:
-                return answer
-            found = await self.store.read(order.find)
-        return given_up(found)
+        return await take(self.store, Order.of(target, modify, at, reason=reason, by=by).steps())
 
     async def requeue(
-        self, id: ThisTask, *, from_start: bool = False, edit: Edit | None = None, reason: str = "", by: str = ""
+        self, id: Target, *, from_start: bool = False, edit: Edit | None = None, reason: str = "", by: str = ""
     ) -> Result[TaskRecord, RequeueRefused]:
         """Run a final or quarantined task again: from its last commit, same idempotency key, or from the start.
 
@@ -292,7 +276,7 @@ class Client:
         """
         return await take(self.store, bulk.requeue(id, from_start=from_start, edit=edit, reason=reason, by=by))
 
-    async def delete(self, id: ThisTask, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
+    async def delete(self, id: Target, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
         """Remove a task that does not run, with its history and logs; gives its last record.
 
         What is gone has no history: reason and `by`, who asks, go to the logger `milepost.client`.
@@ -345,11 +329,10 @@ class Client:
     ) -> BulkSummary:
         """`proceed` for every task that matches when this begins; as `cancel_all`. One that is not suspended keeps the
         proceed for its next suspension, so ask for suspended ones if you mean only those."""
-        order = Order.of(query, modify, at)
-        steps = bulk.proceed_all(query, order, reason=reason, by=by, everything=everything)
-        return await take(self.store, steps)
+        order = Order.of(query, modify, at, reason=reason, by=by)
+        return await take(self.store, bulk.proceed_all(query, order, everything=everything))
 
-    async def logs(self, id: ThisTask, *, after: LogLine | None = None, limit: int | None = None) -> list[LogLine]:
+    async def logs(self, id: Target, *, after: LogLine | None = None, limit: int | None = None) -> list[LogLine]:
         """What the runs of a task have logged by `execution.log`, oldest run first; empty for an unknown task.
 
         All of it, or up to `limit` lines from behind the line `after` on.

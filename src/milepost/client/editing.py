@@ -7,12 +7,12 @@ from typing import Any, TypeAlias, cast
 
 from returns.result import Success
 
-from milepost.codec import TypeCodec
+from milepost.client.changing import other_task, raised, text_of
 from milepost.lifecycle.events import Edited, Requeued
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.refusals import ModificationFailed
 from milepost.lifecycle.requeueing import start_of
-from milepost.payload import JsonText, PayloadRefused, from_json_text, legible, to_json_text
+from milepost.payload import JsonText, PayloadRefused, from_json_text
 from milepost.tasks import AnyTask
 
 Edit: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
@@ -27,8 +27,9 @@ def edited(
     It is given the execution metadata that the requeue would go on from. Without a task it may repair what no task can
     read; text that is not even JSON it gets as it is.
     """
-    if task is not None and record.name != task.name:
-        return ModificationFailed(f"the task is a {record.name!r}, not a {task.name!r}")
+    other = other_task(record, task)
+    if other is not None:
+        return other
     start = record.changed({"execution_metadata_json": start_of(record, event)})
     values = _json_values(start) if task is None else _typed_values(start, task)
     if isinstance(values, PayloadRefused):
@@ -45,8 +46,7 @@ def edited(
             return ModificationFailed(f"the edited execution metadata cannot be stored: {execution_metadata}")
         keys = (record.rate_key, record.concurrency_key) if task is None else task.limit_keys(new_metadata)
     except Exception as error:  # user code may raise anything; nothing has been written yet
-        said = legible(error) if task is None else task.hide(legible(error), record)
-        return ModificationFailed(f"{type(error).__name__}: {said}")
+        return raised(error, record, task)
     return Edited(metadata, execution_metadata, record.version if task is None else task.version, *keys)
 
 
@@ -67,12 +67,5 @@ def _texts(
     task: AnyTask | None, metadata: Any, execution_metadata: Any
 ) -> tuple[JsonText | PayloadRefused, JsonText | PayloadRefused]:
     if task is None:
-        return _text(None, metadata), _text(None, execution_metadata)
-    return _text(task.codec.metadata, metadata), _text(task.codec.execution_metadata, execution_metadata)
-
-
-def _text(codec: TypeCodec[Any] | None, value: Any) -> JsonText | PayloadRefused:
-    if codec is not None:
-        return codec.write(value)
-    written = to_json_text(value)
-    return written.unwrap() if isinstance(written, Success) else written.failure()
+        return text_of(None, metadata), text_of(None, execution_metadata)
+    return text_of(task.codec.metadata, metadata), text_of(task.codec.execution_metadata, execution_metadata)

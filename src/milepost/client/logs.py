@@ -8,8 +8,8 @@ from typing import Final
 from milepost.client.steps import Read, Steps
 from milepost.codec.scalars import shown
 from milepost.errors import ConfigurationError
+from milepost.kinds import is_a
 from milepost.lifecycle.record import TaskId
-from milepost.schedules.kinds import is_a
 from milepost.stores.protocol import Session
 from milepost.stores.tables import LogLine
 

@@ -11,14 +11,16 @@ import attrs
 from attrs import frozen
 from returns.result import Failure, Result, Success
 
-from milepost.client.checks import checked_function, checked_reason
+from milepost.client.changing import other_task, raised, text_of
+from milepost.client.checks import checked_function, checked_reason, who
 from milepost.client.query import TaskQuery, aware
+from milepost.client.steps import Read, Steps, Write, take_within
 from milepost.client.targets import Target, id_of
 from milepost.lifecycle import events
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.refusals import ModificationFailed, ProceedRefused, WrongState
 from milepost.lifecycle.states import TaskState
-from milepost.payload import JsonText, PayloadRefused, from_json_text, legible, to_json_text
+from milepost.payload import PayloadRefused, from_json_text
 from milepost.stores import proceed
 from milepost.stores.proceed import Wanted
 from milepost.stores.protocol import Session
@@ -27,10 +29,8 @@ from milepost.tasks.stored import RowFault, moved
 
 Modify: TypeAlias = Callable[[Any], object]
 Answer: TypeAlias = Result[TaskRecord, ProceedRefused]
-Writing: TypeAlias = Callable[[Session], Answer | None]
-"""What is left to do in a transaction; None says that the task has changed, so that all of it begins again."""
 
-TRIES_MAX: Final = 20
+_TRIES_MAX: Final = 20
 """How often a task that changes between its finding and its writing is looked for again."""
 
 
@@ -60,43 +60,42 @@ class Order:
         by: str = "",
     ) -> Order:
         """What a call of `proceed` asks for; raises `ConfigurationError` for what it cannot be."""
-        at, reason, modify = aware(at), checked_reason(reason), checked_function(modify, "modify")
+        at, reason, by, modify = aware(at), checked_reason(reason), who(by), checked_function(modify, "modify")
         if isinstance(target, TaskQuery):
             return cls(target.filter, target.task, modify, at, reason, by)
         id = id_of(target)
         task = None if isinstance(target, str) else target.task
         return cls(id, task, modify, at, reason, by)
 
-    @property
-    def runs_nothing(self) -> bool:
-        """Whether it is one transaction: the task is named, and no code of the user's comes in between."""
-        return self.modify is None and isinstance(self.wanted, str)
-
-    def find(self, session: Session) -> Answer:
-        """The task as it is now."""
-        found = proceed.find(session, self.wanted)
-        return Success(found.unwrap()) if isinstance(found, Success) else Failure(found.failure())
-
-    def writing(self, found: Answer) -> Result[Writing, ProceedRefused]:
-        """What is to be written of the task that was found."""
-        if not isinstance(found, Success):
-            return Failure(found.failure())
-        record = found.unwrap()
-        return self.event_for(record).map(lambda event: partial(_write, known=record, event=event))
+    def steps(self) -> Steps[Answer]:
+        """All of it. One transaction where the task is named and no code of the user's comes in between."""
+        if self.modify is None and isinstance(self.wanted, str):
+            answer: Answer = yield Write(self.within)
+            return answer
+        return (yield from self._find_and_write())
 
     def within(self, session: Session) -> Answer:
         """All of it, in a transaction that is open already."""
-        found = self.find(session)
-        for _ in range(TRIES_MAX):
-            writing = self.writing(found)
-            if not isinstance(writing, Success):
-                return Failure(writing.failure())
-            write: Writing = writing.unwrap()
-            answer = write(session)
+        return take_within(session, self._find_and_write())
+
+    def _find_and_write(self) -> Steps[Answer]:
+        found: Answer = yield Read(self._find)
+        for _ in range(_TRIES_MAX):
+            if not isinstance(found, Success):
+                return found
+            known = found.unwrap()
+            event = self.event_for(known)
+            if not isinstance(event, Success):
+                return Failure(event.failure())
+            answer: Answer | None = yield Write(partial(_write, known=known, event=event.unwrap()))
             if answer is not None:
                 return answer
-            found = self.find(session)
-        return given_up(found)
+            found = yield Read(self._find)
+        return Failure(WrongState(found.unwrap().state)) if isinstance(found, Success) else found
+
+    def _find(self, session: Session) -> Answer:
+        found = proceed.find(session, self.wanted)
+        return Success(found.unwrap()) if isinstance(found, Success) else Failure(found.failure())
 
     def event_for(self, found: TaskRecord) -> Result[events.Proceeded, ProceedRefused]:
         """What happens to the task that was found; runs the code of the user's."""
@@ -106,11 +105,6 @@ class Order:
         if found.state is not TaskState.SUSPENDED:
             return Failure(WrongState(found.state))
         return _modified(found, self.task, self.modify, asked)
-
-
-def given_up(found: Answer) -> Answer:
-    """The answer about a task that changed each time between its finding and its writing."""
-    return Failure(WrongState(found.unwrap().state)) if isinstance(found, Success) else found
 
 
 def _write(session: Session, *, known: TaskRecord, event: events.Proceeded) -> Answer | None:
@@ -128,19 +122,19 @@ def _modified(
     if isinstance(row, ModificationFailed) or isinstance(value, ModificationFailed):
         return Failure(cast("ModificationFailed", value))
     try:
-        text = _text(task, modify(value))
+        text = text_of(None if task is None else task.codec.execution_metadata, modify(value))
     except Exception as error:  # user code may raise anything; nothing has been written yet
-        said = legible(error) if task is None else task.hide(legible(error), found)
-        return _failed(f"{type(error).__name__}: {said}")
+        return Failure(raised(error, found, task))
     if isinstance(text, PayloadRefused):
-        return _failed(f"what it made cannot be stored: {text}")
+        return Failure(ModificationFailed(f"what it made cannot be stored: {text}"))
     return Success(attrs.evolve(asked, execution_metadata=text, moved=None if row is found else _moved(row)))
 
 
 def _row(task: AnyTask, found: TaskRecord) -> TaskRecord | ModificationFailed:
     """The record as the task's version has it."""
-    if found.name != task.name:
-        return ModificationFailed(f"the task is a {found.name!r}, not a {task.name!r}")
+    other = other_task(found, task)
+    if other is not None:
+        return other
     row = moved(task, found)
     return ModificationFailed(str(row.refusal)) if isinstance(row, RowFault) else row
 
@@ -155,16 +149,5 @@ def _value(task: AnyTask | None, row: TaskRecord) -> object:
     return ModificationFailed(f"the execution metadata cannot be decoded: {decoded.failure()}")
 
 
-def _text(task: AnyTask | None, value: Any) -> JsonText | PayloadRefused:
-    if task is not None:
-        return task.codec.execution_metadata.write(value)
-    written = to_json_text(value)
-    return written.unwrap() if isinstance(written, Success) else written.failure()
-
-
 def _moved(row: TaskRecord) -> events.Moved:
     return events.Moved(row.version, row.metadata_json, row.initial_execution_metadata_json)
-
-
-def _failed(reason: str) -> Failure[ModificationFailed]:
-    return Failure(ModificationFailed(reason))

@@ -14,10 +14,10 @@ from milepost.codec import CodecFactory, TypeCodec
 from milepost.codec.scalars import is_exactly, shown
 from milepost.codec.usable import PRIMITIVES
 from milepost.errors import ConfigurationError
+from milepost.kinds import is_a
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.states import LIVE_STATES, TaskState
 from milepost.payload import JsonText, PayloadRefused, from_json_text, storable_text, to_json_text
-from milepost.schedules.kinds import is_a
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.tasks import AnyTask, Task
 

@@ -1,4 +1,4 @@
-"""Verbs of several transactions, written once for both clients: a generator asks for transactions and gets answers."""
+"""Verbs of several transactions, written once for all clients: a generator asks for transactions and gets answers."""
 
 from __future__ import annotations
 
@@ -56,3 +56,15 @@ def take_blocking(store: Store, steps: Steps[T]) -> T:
             return value
         carry = store.read_blocking if isinstance(step, Read) else store.transact_blocking
         answer = carry(step.function)
+
+
+def take_within(session: Session, steps: Steps[T]) -> T:
+    """Take all steps in a transaction that is open already."""
+    answer: Any = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        answer = step.function(session)

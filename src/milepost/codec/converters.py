@@ -20,7 +20,6 @@ from milepost.codec.scalars import (
     Encode,
     WrongValue,
     exactly_text,
-    is_a,
     is_exactly,
     json_value,
     not_a,
@@ -47,6 +46,7 @@ from milepost.codec.usable import (
     runtime_class,
     unwrapped,
 )
+from milepost.kinds import is_a
 
 TAG = "$type"
 VALUE = "$value"

@@ -15,7 +15,7 @@ from cattrs import Converter
 from cattrs.errors import ForbiddenExtraKeysError
 
 from milepost.codec.converters import TAG, VALUE
-from milepost.codec.scalars import WrongValue, is_a
+from milepost.codec.scalars import WrongValue
 from milepost.codec.secrets import has_secrets, secret_fields
 from milepost.codec.usable import (
     LISTS,
@@ -33,6 +33,7 @@ from milepost.codec.usable import (
     runtime_class,
     unwrapped,
 )
+from milepost.kinds import is_a
 from milepost.payload import PAYLOAD_DEPTH_MAX, PayloadRefused, legible, storable_text
 
 _Step: TypeAlias = tuple[str, str]

@@ -25,11 +25,6 @@ def is_exactly(value: Any, *classes: type) -> bool:
     return type(value) in classes
 
 
-def is_a(value: Any, class_: type) -> bool:
-    """`isinstance` that says nothing to type checkers."""
-    return isinstance(value, class_)
-
-
 class WrongValue(ValueError):
     """A value that is not of its declared type; where it stands is found out later.
 

@@ -15,12 +15,13 @@ from typing import final
 from attrs import field, frozen
 
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.limiting import Verdict, decide, lacks_key, rate_key, share_key
 from milepost.lifecycle.limits import LimitKey
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.shares import Shares, has_waited
 from milepost.lifecycle.states import LimitKind, TaskState
-from milepost.lifecycle.transition import Policy, Transition, transition
+from milepost.lifecycle.transition import Policy, transition
 from milepost.stores.protocol import Session
 
 _LINES_MAX = 200

@@ -19,10 +19,11 @@ from milepost.errors import ClaimLost
 from milepost.executor.claiming import Catch, Demand, claim_work
 from milepost.executor.limiting import Admitted, admit
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
-from milepost.lifecycle.transition import Policy, Transition, admission, is_suspect, transition
+from milepost.lifecycle.transition import Policy, admission, is_suspect, transition
 from milepost.stores.protocol import Held, Lease, Report, Session
 from milepost.stores.tables import LogLine
 

@@ -15,6 +15,7 @@ from typing import assert_never, final
 from attrs import field, frozen
 
 from milepost.lifecycle import events, gates
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.gates import Gate, Load, Sharer
 from milepost.lifecycle.limiting import decide, lacks_key, rate_key, share_key
 from milepost.lifecycle.queues import QueueSettings
@@ -23,7 +24,7 @@ from milepost.lifecycle.record import HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.shares import Shares
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.terms import Terms
-from milepost.lifecycle.transition import Policy, Transition, admission, transition
+from milepost.lifecycle.transition import Policy, admission, transition
 
 _PATIENT = Policy(stalls_max=sys.maxsize)
 """How often a task may be claimed without progress is each executor's own setting."""

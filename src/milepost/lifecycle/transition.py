@@ -15,11 +15,7 @@ from attrs import frozen
 from milepost.clock import later
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
-from milepost.lifecycle.change import Decision as Decision
-from milepost.lifecycle.change import Transition as Transition
-from milepost.lifecycle.change import also, change_to, committed, end, release, unstarted
-from milepost.lifecycle.change import enqueued_history as enqueued_history
-from milepost.lifecycle.change import is_audited as is_audited
+from milepost.lifecycle.change import Decision, Transition, also, change_to, committed, end, release, unstarted
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
 from milepost.lifecycle.parking import give_keys, let_in, put_back, turn_away

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
-from types import FrameType, MethodType
+from types import MethodType
 from typing import Any, Concatenate, Generic, Never, ParamSpec, TypeVar, Unpack, final, overload
 
 from attrs import frozen
@@ -18,6 +18,7 @@ from milepost.machine.running import Driver, driver
 from milepost.machine.task import MachineTask
 from milepost.results import Empty, TaskResult
 from milepost.tasks import Execution, task
+from milepost.tasks.decorator import locals_of
 
 M = TypeVar("M")
 S = TypeVar("S")
@@ -88,7 +89,7 @@ class MachineHandlers(Generic[S, M, R, E, H]):
         A run takes at most `step_limit` steps; `name` and `options` are those of `@task`. Raises `TaskDefinitionError`
         unless every state has exactly one handler, all are states, and all types can be stored.
         """
-        names = _locals_of(inspect.currentframe())
+        names = locals_of(inspect.currentframe())
         for type_ in (self._states, self._metadata, self._result, self._error):
             resolve_classes(type_, names)
         machine = define_machine(name, self._states, self._handlers, step_limit=step_limit, names=names)
@@ -135,8 +136,3 @@ def _annotated(run: Driver, metadata: Any, states: Any, result: Any, error: Any)
         "return": answer[result, error, states],
     }
     return run
-
-
-def _locals_of(frame: FrameType | None) -> dict[str, Any]:
-    """The locals of whoever called the function of `frame`: annotations may name what only that frame knows."""
-    return {} if frame is None or frame.f_back is None else dict(frame.f_back.f_locals)

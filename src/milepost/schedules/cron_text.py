@@ -12,7 +12,7 @@ from typing import Final
 from cronsim import CronSim, CronSimError
 
 from milepost.errors import ConfigurationError
-from milepost.schedules.kinds import is_a
+from milepost.kinds import is_a
 
 ALIASES: Final = {
     "@hourly": "0 * * * *",

@@ -12,7 +12,7 @@ from typing import Final, final
 from attrs import frozen
 
 from milepost.errors import ConfigurationError
-from milepost.schedules.kinds import is_a
+from milepost.kinds import is_a
 
 LAST_DAY: Final = -1
 MONTHS: Final = (

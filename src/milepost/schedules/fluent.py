@@ -15,6 +15,7 @@ import attrs
 from attrs import field, frozen
 
 from milepost.errors import ConfigurationError
+from milepost.kinds import is_a
 from milepost.schedules.days import (
     LAST_DAY,
     MONTHS,
@@ -32,7 +33,6 @@ from milepost.schedules.days import (
     listed,
     shown_time,
 )
-from milepost.schedules.kinds import is_a
 from milepost.schedules.occurrences import Occurrences, instants_of
 from milepost.schedules.zones import checked_timezone, wall_at, zone_of
 

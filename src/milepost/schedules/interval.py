@@ -10,7 +10,7 @@ import attrs
 from attrs import frozen
 
 from milepost.errors import ConfigurationError
-from milepost.schedules.kinds import is_a
+from milepost.kinds import is_a
 from milepost.schedules.occurrences import Occurrences, in_utc
 
 _UNITS = (

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from milepost.clock import system_clock
 from milepost.errors import ConfigurationError
-from milepost.schedules.kinds import is_a
+from milepost.kinds import is_a
 from milepost.schedules.zones import instant_of
 
 

@@ -14,9 +14,9 @@ from attrs import frozen
 from returns.result import Result
 
 from milepost.errors import ConfigurationError
+from milepost.kinds import is_a
 from milepost.payload import JsonText, PayloadRefused, to_json_text
 from milepost.schedules.interval import Every
-from milepost.schedules.kinds import is_a
 from milepost.schedules.occurrences import in_utc
 from milepost.schedules.stored import NothingOr, Shape, instants, member, number, read_text, spans
 from milepost.schedules.when import WHEN, When

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from milepost.clock import EPOCH
 from milepost.errors import ConfigurationError
-from milepost.schedules.kinds import is_a
+from milepost.kinds import is_a
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)

@@ -8,11 +8,12 @@ from typing import TypeAlias, final
 
 from attrs import frozen
 
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Event, Requeued
 from milepost.lifecycle.record import TaskId, TaskRecord, Version
 from milepost.lifecycle.refusals import KeyTaken, TaskNotFound, WrongState
 from milepost.lifecycle.states import TaskState
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.transition import transition
 from milepost.stores.protocol import Session
 
 Answer: TypeAlias = TaskRecord | TaskNotFound | WrongState | KeyTaken | None

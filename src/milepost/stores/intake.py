@@ -14,11 +14,11 @@ import attrs
 from attrs import frozen
 from returns.result import Failure, Result, Success
 
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.queues import QueueSettings, WhenFull
 from milepost.lifecycle.record import TaskId
 from milepost.lifecycle.refusals import QueueFull
-from milepost.lifecycle.transition import Transition
 from milepost.stores.protocol import Session
 
 _AT_ONCE_MAX = 500

@@ -13,7 +13,7 @@ import attrs
 
 from milepost.clock import Clock, system_clock
 from milepost.errors import ConfigurationError, StoreUrlError
-from milepost.schedules.kinds import is_a
+from milepost.kinds import is_a
 from milepost.stores.protocol import Store
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from attrs import frozen
 from returns.result import Failure, Result, Success
 
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.draft import Draft, OnConflict
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskId, TaskRecord
@@ -28,7 +29,7 @@ from milepost.lifecycle.refusals import (
     WrongState,
 )
 from milepost.lifecycle.states import TaskState
-from milepost.lifecycle.transition import Transition, transition
+from milepost.lifecycle.transition import transition
 from milepost.stores.filter import TaskFilter
 from milepost.stores.intake import NoRoom, Step, carry_out
 from milepost.stores.protocol import Session

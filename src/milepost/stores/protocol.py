@@ -33,11 +33,11 @@ from attrs import field, frozen
 
 from milepost.effects import Transaction
 from milepost.errors import ConfigurationError
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.terms import Terms
-from milepost.lifecycle.transition import Transition
 from milepost.stores.filter import TaskFilter
 from milepost.stores.tables import EndTable, LimitTable, LogLine, LogTable, QueueTable
 

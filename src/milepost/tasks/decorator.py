@@ -143,17 +143,17 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     `deadline_seconds` the whole task from its enqueueing, `start_within_seconds` the wait for its start from when it
     falls due, `payload_bytes_max` each of its payloads (default: 1 MiB).
     """
-    names = _locals_of(inspect.currentframe())
+    names = locals_of(inspect.currentframe())
     if function is not None:
         return _define(function, names)
 
     def decorate(function: Callable[..., Any]) -> AnyTask:
-        return _define(function, {**names, **_locals_of(inspect.currentframe())}, **options)
+        return _define(function, {**names, **locals_of(inspect.currentframe())}, **options)
 
     return decorate
 
 
-def _locals_of(frame: FrameType | None) -> Mapping[str, Any]:
+def locals_of(frame: FrameType | None) -> Mapping[str, Any]:
     """The locals of whoever called the function of `frame`: annotations may name what only that frame knows."""
     return {} if frame is None or frame.f_back is None else frame.f_back.f_locals
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, final
 from attrs import field, frozen
 
 from milepost.errors import ConfigurationError
-from milepost.schedules.kinds import is_a
+from milepost.kinds import is_a
 from milepost.schedules.terms import MISFIRE_WINDOW, Misfire, Overlap, Terms
 from milepost.schedules.when import When
 from milepost.tasks.checks import checked_text

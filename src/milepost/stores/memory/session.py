@@ -15,11 +15,12 @@ import attrs
 
 from milepost.effects import Parameters, Transaction
 from milepost.errors import StoreError, StoreReadOnly
+from milepost.lifecycle.change import Transition, enqueued_history
 from milepost.lifecycle.events import Claimed
 from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord, Version
 from milepost.lifecycle.states import TaskState
-from milepost.lifecycle.transition import Transition, enqueued_history, transition
+from milepost.lifecycle.transition import transition
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.stores.memory.ends import MemoryEnds
 from milepost.stores.memory.limits import MemoryLimits

@@ -20,8 +20,8 @@ from psycopg.rows import tuple_row
 from psycopg.types.string import TextBinaryLoader, TextLoader
 
 from milepost.errors import StoreError
+from milepost.lifecycle.change import Transition, enqueued_history, is_audited
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, TaskRecord
-from milepost.lifecycle.transition import Transition, enqueued_history, is_audited
 from milepost.stores.filter import TaskFilter
 from milepost.stores.postgres.arrays import numbers, texts
 from milepost.stores.postgres.ends import PostgresEnds

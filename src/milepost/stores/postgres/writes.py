@@ -11,9 +11,9 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.record import HistoryEvent, TaskRecord
 from milepost.lifecycle.states import FINAL_STATES, TaskState
-from milepost.lifecycle.transition import Transition
 from milepost.stores.postgres.arrays import Literal, moments, numbers, texts
 from milepost.stores.postgres.rows import text_of
 

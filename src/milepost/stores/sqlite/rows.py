@@ -15,10 +15,10 @@ from typing import Final, TypeAlias, cast
 
 from milepost.clock import EPOCH, to_micros
 from milepost.crash import Crash
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.terms import Terms
-from milepost.lifecycle.transition import Transition
 from milepost.payload import from_json_text
 from milepost.stores.protocol import Lease
 from milepost.stores.sqlite.driver import Row

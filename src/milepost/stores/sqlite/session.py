@@ -16,8 +16,8 @@ from typing import Final, NamedTuple, final
 
 from milepost.clock import from_micros, to_micros
 from milepost.errors import StoreError
+from milepost.lifecycle.change import Transition, enqueued_history, is_audited
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, TaskRecord
-from milepost.lifecycle.transition import Transition, enqueued_history, is_audited
 from milepost.stores.filter import TaskFilter
 from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, TaskCopy, hints_of
 from milepost.stores.sqlite.driver import Connection

@@ -6,10 +6,10 @@ import attrs
 
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
+from milepost.lifecycle.change import enqueued_history, is_audited
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.states import LimitKind
-from milepost.lifecycle.transition import enqueued_history, is_audited
 from milepost.payload import JsonText
 from milepost.stores.protocol import Store
 from milepost.testing.conformance.kit import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from milepost.lifecycle import events
+from milepost.lifecycle.change import enqueued_history
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
-from milepost.lifecycle.transition import enqueued_history
 from milepost.payload import JsonText
 from milepost.stores.protocol import Store
 from milepost.testing.conformance.kit import (

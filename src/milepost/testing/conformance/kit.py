@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, TypeAlias, cast, final
 import attrs
 from attrs import frozen
 
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Claimed, Event
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
-from milepost.lifecycle.transition import DEFAULT_POLICY, Policy, Transition, transition
+from milepost.lifecycle.transition import DEFAULT_POLICY, Policy, transition
 from milepost.payload import JsonText
 from milepost.stores.filter import TaskFilter
 from milepost.stores.protocol import ClaimOrder, Lease, Session, Store

@@ -9,10 +9,10 @@ import attrs
 
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
+from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import Audit, TaskRecord
 from milepost.lifecycle.states import TaskState
-from milepost.lifecycle.transition import Transition
 from milepost.payload import JsonText
 from milepost.stores.protocol import Session, Store
 from milepost.testing.conformance.kit import (
