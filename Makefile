@@ -64,7 +64,7 @@ bench: $(VENV)/.installed-dev  ## measure; see benchmarks/README.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.installed-dev  ## ten times the kills and restarts of the quick tier; TIMES="..." for more
-	@MILEPOST_SOAK=$(or $(TIMES),10) $(BIN)/pytest -q tests/reliability $(ARGS)
+	@MILEPOST_SOAK=$(or $(TIMES),10) $(BIN)/pytest -q tests/reliability tests/simulation $(ARGS)
 
 clean:  ## remove .venv, caches and what was built
 	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

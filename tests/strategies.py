@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
 from milepost.lifecycle.change import Transition
+from milepost.lifecycle.children import ChildCount
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.states import FINAL_STATES, LIVE_STATES, WAITING_STATES, LimitKind, TaskState
+from milepost.lifecycle.ties import Join, Tie
 from milepost.lifecycle.transition import Policy, transition
 from milepost.payload import Json, JsonText, to_json_text
 from milepost.stores.filter import TaskFilter, TaskOrder
+from milepost.testing.conformance.kit import task_id
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -76,8 +79,14 @@ def run_events() -> st.SearchStrategy[Event]:
         st.builds(events.Committed, short_payloads()),
         st.builds(events.Succeeded, short_payloads()),
         st.builds(
-            events.Suspended, st.none() | short_payloads(), st.none() | moments() | delays(), at_once=st.booleans()
+            events.Suspended,
+            st.none() | short_payloads(),
+            st.none() | moments() | delays(),
+            at_once=st.booleans(),
+            join=st.none() | st.sampled_from(Join),
+            enqueues=st.booleans(),
         ),
+        waits_for_events(),
         st.builds(events.Failed, short_payloads(), st.booleans(), st.booleans(), st.none() | delays()),
         st.builds(events.GaveUp, short_payloads()),
         st.builds(events.Crashed, crashes(), st.booleans()),
@@ -116,10 +125,39 @@ def policies() -> st.SearchStrategy[Policy]:
 def outside_events() -> st.SearchStrategy[Event]:
     """What somebody outside can do to a task."""
     return st.one_of(
-        st.builds(events.CancelRequested, storable_text(4), storable_text(4)),
-        st.builds(events.Requeued, st.booleans(), storable_text(4), storable_text(4), st.none() | edits()),
+        st.builds(events.CancelRequested, storable_text(4), storable_text(4), tree=st.booleans()),
+        st.builds(
+            events.Requeued, st.booleans(), storable_text(4), storable_text(4), st.none() | edits(), st.booleans()
+        ),
+        st.builds(events.ChildrenEnded, child_counts()),
+        st.builds(events.ChildFailed),
+        st.builds(events.Awaited),
+        st.builds(events.Received, short_payloads()),
         st.builds(events.Proceeded, st.none() | short_payloads(), st.none() | moments()),
     )
+
+
+def waits_for_events() -> st.SearchStrategy[events.Suspended]:
+    """A task's answer that it waits for one of a few named events."""
+    return st.builds(
+        events.Suspended, st.none() | short_payloads(), st.none() | delays(), event=event_names(), key=event_keys()
+    )
+
+
+def event_names() -> st.SearchStrategy[str]:
+    """Few names of events, so that those who send and those who wait meet."""
+    return st.sampled_from(["paid", "shipped"])
+
+
+def event_keys() -> st.SearchStrategy[str]:
+    """Few keys of events."""
+    return st.sampled_from(["a", "b"])
+
+
+def child_counts() -> st.SearchStrategy[ChildCount]:
+    """How the children of a task may have ended, all of them."""
+    counts = st.integers(0, 3)
+    return st.builds(ChildCount, unfinished=st.just(0), completed=counts, failed=counts, cancelled=counts)
 
 
 def edits() -> st.SearchStrategy[events.Edited]:
@@ -152,9 +190,36 @@ def known_names() -> st.SearchStrategy[dict[str, int]]:
     return st.dictionaries(names(), st.integers(1, 3), min_size=1)
 
 
+def nth_id(n: int) -> TaskId:
+    """The id of the n-th task that a test inserts. Ids that do not grow show a store that takes them for the order."""
+    return task_id(n * 7919 % 100_003)
+
+
+def nth(n: int, task: TaskRecord) -> TaskRecord:
+    """A new task with all that no two tasks have: its id, its place with its parent and its instant."""
+    place = None if task.parent is None else f"1.1.{n}"
+    instant = None if task.schedule is None else NOW + n * timedelta(microseconds=1)
+    return attrs.evolve(task, id=nth_id(n), parent_position=place, schedule_at=instant)
+
+
+def parents() -> st.SearchStrategy[TaskId]:
+    """A few of the tasks that are inserted first."""
+    return st.integers(1, 8).map(nth_id)
+
+
+def schedules() -> st.SearchStrategy[str]:
+    """Few schedules, so that they meet."""
+    return st.sampled_from(["nightly", ""])
+
+
+def ties() -> st.SearchStrategy[Tie]:
+    """Any ties, more often none."""
+    return st.just(Tie.NONE) | st.integers(0, (~Tie.NONE).value).map(Tie)
+
+
 @st.composite
 def new_tasks(draw: st.DrawFn) -> TaskRecord:
-    """A new task; it differs from others in whatever a claim or a search looks at. Its id is to be given."""
+    """A new task; it differs from others in whatever a claim or a search looks at. What no two have is to be given."""
     return TaskRecord(
         id=TaskId(""),
         name=draw(names()),
@@ -168,6 +233,9 @@ def new_tasks(draw: st.DrawFn) -> TaskRecord:
         deadline_seconds=draw(st.none() | st.sampled_from([0.5, 1e300])),
         created_at=NOW,
         due_at=NOW - draw(seconds()),  # more often due than not
+        parent=draw(st.none() | parents()),
+        schedule=draw(st.none() | schedules()),
+        ties=draw(ties()),
     )
 
 
@@ -180,6 +248,8 @@ def task_filters() -> st.SearchStrategy[TaskFilter]:
         queues=st.none() | st.lists(queues(), max_size=2).map(tuple),
         keys=st.none() | st.lists(keys(), max_size=2).map(tuple),
         correlations=st.none() | st.lists(keys(), max_size=2).map(tuple),
+        parents=st.none() | st.lists(parents(), max_size=2).map(tuple),
+        schedules=st.none() | st.lists(schedules(), max_size=2).map(tuple),
         metadata=st.lists(short_payloads(), max_size=1).map(tuple),
         execution_metadata=st.lists(short_payloads(), max_size=1).map(tuple),
         created_from=st.none() | moments(),
@@ -192,6 +262,7 @@ def task_filters() -> st.SearchStrategy[TaskFilter]:
     )
 
 
+_FAIL_FAST = (Join.ALL_SUCCEEDED_FAIL_FAST, Join.ALL_FINISHED_FAIL_FAST)
 _KEEPS_A_PROCEED = LIVE_STATES - {TaskState.SUSPENDED}
 _MAY_BE_LIMITED = frozenset({TaskState.PENDING, TaskState.RUNNING})
 
@@ -205,6 +276,7 @@ def records(draw: st.DrawFn, /, *, state: TaskState | None = None, **fixed: Any)
     """A sound record: whatever `lifecycle.invariants` says of its state holds."""
     chosen = draw(st.sampled_from(TaskState)) if state is None else state
     cancelling = draw(st.booleans()) if chosen is TaskState.RUNNING else False
+    awaited = draw(st.none() | st.sampled_from(["paid", ""]))
     counters = st.integers(0, 12)
     metadata = draw(short_payloads())
     record = TaskRecord(
@@ -239,6 +311,13 @@ def records(draw: st.DrawFn, /, *, state: TaskState | None = None, **fixed: Any)
         concurrency_key=draw(_limit_keys()),
         limited_by=draw(st.none() | st.sampled_from(LimitKind)) if chosen in _MAY_BE_LIMITED else None,
         slot_at=draw(st.none() | moments()) if chosen in _MAY_BE_LIMITED else None,
+        parent=draw(st.none() | parents()),
+        schedule=draw(st.none() | schedules()),
+        ties=draw(ties()),
+        join=draw(st.none() | st.sampled_from(Join)) if chosen is not TaskState.SUSPENDED else None,
+        awaited_event=awaited,
+        awaited_key=None if awaited is None else draw(keys()),
+        received_json=None if awaited is None else draw(st.none() | short_payloads()),
         created_at=draw(moments()),
         due_at=draw(_due_times(chosen)),
         finished_at=draw(moments()) if chosen in FINAL_STATES else None,
@@ -250,7 +329,16 @@ def records(draw: st.DrawFn, /, *, state: TaskState | None = None, **fixed: Any)
 def changes(draw: st.DrawFn) -> Transition:
     """A transition that was not refused, of any kind, from a sound record."""
     event = draw(any_events())
+    fixed: dict[str, Any] = {}
     match event:
+        case events.ChildrenEnded() | events.ChildFailed():
+            state = TaskState.SUSPENDED
+            fixed = {"due_at": None, "awaited_event": None, "join": draw(st.sampled_from(_FAIL_FAST))}
+        case events.Received():
+            state = TaskState.SUSPENDED
+            fixed = {"awaited_event": draw(event_names()), "awaited_key": draw(event_keys()), "received_json": None}
+        case events.Awaited():
+            state = draw(st.sampled_from(sorted(LIVE_STATES, key=str)))
         case events.Claimed():
             state = draw(st.sampled_from([*sorted(WAITING_STATES, key=str), TaskState.RUNNING]))
         case events.CancelRequested():
@@ -263,7 +351,8 @@ def changes(draw: st.DrawFn) -> Transition:
             state = draw(st.sampled_from([*sorted(FINAL_STATES, key=str), TaskState.QUARANTINED]))
         case _:
             state = TaskState.RUNNING
-    decision = transition(draw(records(state=state)), event, now=draw(moments()), policy=draw(policies()))
+    record = attrs.evolve(draw(records(state=state)), **fixed)
+    decision = transition(record, event, now=draw(moments()), policy=draw(policies()))
     assert isinstance(decision, Transition)
     return decision
 

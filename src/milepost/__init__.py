@@ -16,15 +16,19 @@ The journey of one task, and where each stop lives:
 
 # Each public name leaves its own module and enters here, and nowhere else. `import X as X` marks it as exported.
 from milepost.client import BlockingClient as BlockingClient
+from milepost.client import BlockingGroupHandle as BlockingGroupHandle
 from milepost.client import BlockingTaskHandle as BlockingTaskHandle
 from milepost.client import BlockingTransactionClient as BlockingTransactionClient
 from milepost.client import BulkSummary as BulkSummary
 from milepost.client import Client as Client
 from milepost.client import CompatibilityReport as CompatibilityReport
 from milepost.client import ExecutorInfo as ExecutorInfo
+from milepost.client import GroupHandle as GroupHandle
 from milepost.client import Incompatible as Incompatible
 from milepost.client import NewerVersion as NewerVersion
 from milepost.client import QueueInfo as QueueInfo
+from milepost.client import ScheduleInfo as ScheduleInfo
+from milepost.client import ScheduleSync as ScheduleSync
 from milepost.client import TaskHandle as TaskHandle
 from milepost.client import TaskPage as TaskPage
 from milepost.client import TaskQuery as TaskQuery
@@ -32,6 +36,8 @@ from milepost.client import TransactionClient as TransactionClient
 from milepost.client import UnknownTask as UnknownTask
 from milepost.client import check_compatibility as check_compatibility
 from milepost.client import check_compatibility_blocking as check_compatibility_blocking
+from milepost.client import sync_schedules as sync_schedules
+from milepost.client import sync_schedules_blocking as sync_schedules_blocking
 from milepost.codec.secrets import secret as secret
 from milepost.crash import Crash as Crash
 from milepost.crash import CrashKind as CrashKind
@@ -41,7 +47,7 @@ from milepost.errors import ClaimLost as ClaimLost
 from milepost.errors import CommitUnknown as CommitUnknown
 from milepost.errors import ConfigurationError as ConfigurationError
 from milepost.errors import EffectTimeout as EffectTimeout
-from milepost.errors import FollowUpsUnsupported as FollowUpsUnsupported
+from milepost.errors import FollowUpRefused as FollowUpRefused
 from milepost.errors import InvalidPayload as InvalidPayload
 from milepost.errors import InvalidResult as InvalidResult
 from milepost.errors import MilepostError as MilepostError
@@ -63,13 +69,26 @@ from milepost.executor import ExecutorConfig as ExecutorConfig
 from milepost.executor import ExecutorStatistics as ExecutorStatistics
 from milepost.executor import open_executor as open_executor
 from milepost.executor import run_executor as run_executor
+from milepost.flows import ChainBroken as ChainBroken
+from milepost.flows import ChainState as ChainState
+from milepost.flows import SagaFailed as SagaFailed
+from milepost.flows import SagaPart as SagaPart
+from milepost.flows import SagaState as SagaState
+from milepost.flows import SagaTask as SagaTask
+from milepost.flows import SagaUndone as SagaUndone
+from milepost.flows import StepResults as StepResults
+from milepost.flows import chain as chain
+from milepost.flows import saga as saga
+from milepost.lifecycle.children import ChildCount as ChildCount
 from milepost.lifecycle.draft import OnConflict as OnConflict
 from milepost.lifecycle.gates import BackingOff as BackingOff
 from milepost.lifecycle.gates import CancelPending as CancelPending
+from milepost.lifecycle.gates import ChildrenAwaited as ChildrenAwaited
 from milepost.lifecycle.gates import ClaimedBy as ClaimedBy
 from milepost.lifecycle.gates import ConcurrencyReached as ConcurrencyReached
 from milepost.lifecycle.gates import DeadlinePassed as DeadlinePassed
 from milepost.lifecycle.gates import Ended as Ended
+from milepost.lifecycle.gates import EventAwaited as EventAwaited
 from milepost.lifecycle.gates import ExecutorsFull as ExecutorsFull
 from milepost.lifecycle.gates import Gate as Gate
 from milepost.lifecycle.gates import Load as Load
@@ -106,14 +125,18 @@ from milepost.lifecycle.refusals import ModificationFailed as ModificationFailed
 from milepost.lifecycle.refusals import ProceedRefused as ProceedRefused
 from milepost.lifecycle.refusals import QueueFull as QueueFull
 from milepost.lifecycle.refusals import RequeueRefused as RequeueRefused
+from milepost.lifecycle.refusals import ScheduleNotFound as ScheduleNotFound
+from milepost.lifecycle.refusals import ScheduleUnreadable as ScheduleUnreadable
 from milepost.lifecycle.refusals import SeveralTasksFound as SeveralTasksFound
 from milepost.lifecycle.refusals import TaskNotFound as TaskNotFound
+from milepost.lifecycle.refusals import TriggerRefused as TriggerRefused
 from milepost.lifecycle.refusals import WrongState as WrongState
 from milepost.lifecycle.retention import PruneSummary as PruneSummary
 from milepost.lifecycle.retention import Retention as Retention
 from milepost.lifecycle.retry import Retry as Retry
 from milepost.lifecycle.states import LimitKind as LimitKind
 from milepost.lifecycle.states import TaskState as TaskState
+from milepost.lifecycle.ties import Join as Join
 from milepost.machine import Next as Next
 from milepost.machine import StateMachine as StateMachine
 from milepost.payload import Json as Json
@@ -133,7 +156,10 @@ from milepost.schedules.fluent import daily as daily
 from milepost.schedules.fluent import monthly as monthly
 from milepost.schedules.fluent import weekly as weekly
 from milepost.schedules.interval import every as every
+from milepost.schedules.terms import Misfire as Misfire
+from milepost.schedules.terms import Overlap as Overlap
 from milepost.schedules.when import When as When
+from milepost.stores.events import SentTo as SentTo
 from milepost.stores.open import open_store as open_store
 from milepost.stores.protocol import Store as Store
 from milepost.stores.tables import LogLine as LogLine
@@ -144,10 +170,18 @@ from milepost.tasks import Stopping as Stopping
 from milepost.tasks import Task as Task
 from milepost.tasks import TaskRequest as TaskRequest
 from milepost.tasks import task as task
+from milepost.tasks.children import Children as Children
+from milepost.tasks.group import TaskGroup as TaskGroup
+from milepost.tasks.group import group as group
+from milepost.tasks.named_event import NamedEvent as NamedEvent
+from milepost.tasks.schedule import Schedule as Schedule
 
 KEEP = OnConflict.KEEP
 REPLACE = OnConflict.REPLACE
 REJECT = OnConflict.REJECT
+
+ALL_SUCCEEDED = Join.ALL_SUCCEEDED
+ALL_FINISHED = Join.ALL_FINISHED
 
 MONDAY = Weekday.MONDAY
 TUESDAY = Weekday.TUESDAY

@@ -23,8 +23,16 @@ class InvalidResult(MilepostError, TypeError):
     """A task returned something that is none of its four declared results."""
 
 
-class FollowUpsUnsupported(MilepostError, NotImplementedError):
-    """A result carries follow-ups or waits for children, which this version's executor does not carry out yet."""
+class FollowUpRefused(MilepostError):
+    """A result carries a follow-up that cannot be enqueued: its key is held by a running task that it should replace,
+    its id belongs to another request, or it would wait for the task itself. Nothing of the result was stored.
+
+    `task` is the id of the task whose result it is.
+    """
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(reason)
+        self.task = task
 
 
 class ClaimLost(MilepostError):

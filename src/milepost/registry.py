@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import final
 
@@ -20,11 +21,16 @@ class Registry:
 
     @classmethod
     def of(cls, tasks: Iterable[AnyTask]) -> Registry:
-        """Raises `TaskDefinitionError` when two tasks share a name, when something is not a task, or for no list."""
+        """The tasks and their parts.
+
+        Raises `TaskDefinitionError` when two share a name, when something is not a task, or for no list.
+        """
         if not hasattr(tasks, "__iter__"):
             raise TaskDefinitionError(f"the tasks are given as a list, as [task], got {tasks!r}")
         found: dict[str, AnyTask] = {}
-        for task in tasks:
+        waiting = deque(tasks)
+        while waiting:
+            task = waiting.popleft()
             if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TaskDefinitionError(f"{task!r} is not a task: decorate the function with @task")
             if found.setdefault(task.name, task) is not task:
@@ -32,6 +38,7 @@ class Registry:
                     f"two tasks have the name {task.name!r}, and a stored row would not know which one is meant: "
                     "give one of them another name=..."
                 )
+            waiting.extend(part for part in task.parts if found.get(part.name) is not part)
         return cls(found)
 
     @property

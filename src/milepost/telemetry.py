@@ -89,6 +89,28 @@ class TasksLimited:
 
 @final
 @frozen
+class ScheduleFired:
+    """This executor has enqueued a task for an instant of the schedule `key`, for anybody to run; it is durable."""
+
+    key: str
+    name: str
+    id: TaskId
+    at: datetime
+
+
+@final
+@frozen
+class ScheduleFailed:
+    """The schedule `key` could not fire: what is stored of it cannot be read, or its queue is full."""
+
+    key: str
+    name: str
+    reason: str
+    retry_at: datetime
+
+
+@final
+@frozen
 class RunDiscarded:
     """A run lost its claim: whatever it did was not written, and nothing was counted against the task."""
 
@@ -131,6 +153,8 @@ Observation: TypeAlias = (
     | ProgressCommitted
     | AttemptEnded
     | TasksLimited
+    | ScheduleFired
+    | ScheduleFailed
     | RunDiscarded
     | StoreChanged
     | LoopStalled

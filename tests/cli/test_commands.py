@@ -15,6 +15,7 @@ from milepost.cli import main
 from milepost.cli.app import run
 from milepost.stores.open import connect_store
 from milepost.stores.protocol import Session
+from milepost.stores.sqlite.migrations import SCHEMA_VERSION
 from milepost.testing.conformance.kit import NOW, sample_lease
 from tests.stores.test_copy import furnish
 
@@ -61,8 +62,13 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
 
 
 def test_migrate_makes_the_schema_and_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "db", "migrate", "--store", "sqlite:///new.db") == "sqlite:///new.db: schema version 0 -> 2\n"
-    assert said(capsys, "db", "migrate", "--store", "sqlite:///new.db").endswith("schema version 2 is current\n")
+    assert (
+        said(capsys, "db", "migrate", "--store", "sqlite:///new.db")
+        == f"sqlite:///new.db: schema version 0 -> {SCHEMA_VERSION}\n"
+    )
+    assert said(capsys, "db", "migrate", "--store", "sqlite:///new.db").endswith(
+        f"schema version {SCHEMA_VERSION} is current\n"
+    )
     connect_store("sqlite:///new.db", migrate=False).close()
 
 
@@ -71,7 +77,7 @@ def test_migrate_migrates_though_the_environment_forbids_it_to_others(
 ) -> None:
     monkeypatch.setenv("MILEPOST_MIGRATE", "0")
     said(capsys, "db", "migrate", "--store", "sqlite:///new.db")
-    assert "version 2, current" in said(capsys, "db", "status", "--store", "sqlite:///new.db")
+    assert f"version {SCHEMA_VERSION}, current" in said(capsys, "db", "status", "--store", "sqlite:///new.db")
 
 
 def test_the_printed_script_makes_the_schema_by_hand_and_printing_changes_nothing(
@@ -82,16 +88,16 @@ def test_the_printed_script_makes_the_schema_by_hand_and_printing_changes_nothin
     connection = sqlite3.connect("new.db", isolation_level=None)
     connection.executescript(script)
     connection.close()
-    assert "version 2, current" in said(capsys, "db", "status", "--store", "sqlite:///new.db")
+    assert f"version {SCHEMA_VERSION}, current" in said(capsys, "db", "status", "--store", "sqlite:///new.db")
     assert said(capsys, "db", "migrate", "--print", "--store", "sqlite:///new.db") == ""
 
 
 def test_a_server_is_migrated_by_hand_or_by_the_command(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "version 2 is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
+    assert f"version {SCHEMA_VERSION} is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
     assert "create table" in said(capsys, "db", "migrate", "--print", "--store", postgres_url)
-    assert "version 2 is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
-    assert "schema version 0 -> 2" in said(capsys, "db", "migrate", "--store", postgres_url)
-    assert "version 2, current" in said(capsys, "db", "status", "--store", postgres_url)
+    assert f"version {SCHEMA_VERSION} is needed" in said(capsys, "db", "status", "--store", postgres_url, code=5)
+    assert f"schema version 0 -> {SCHEMA_VERSION}" in said(capsys, "db", "migrate", "--store", postgres_url)
+    assert f"version {SCHEMA_VERSION}, current" in said(capsys, "db", "status", "--store", postgres_url)
     assert said(capsys, "executor", "list", "--store", postgres_url) == "no executors\n"
 
 
@@ -107,17 +113,17 @@ def test_status_tells_the_schema_the_tasks_and_the_executors(url: str, capsys: p
     announce(url, "ada", "bob")
     announce(url, "cid", until=-timedelta(seconds=1))
     shown = said(capsys, "db", "status", "--store", url)
-    assert "version 2, current" in shown
+    assert f"version {SCHEMA_VERSION}, current" in shown
     assert "3 pending, 1 running, 1 completed" in shown
     assert "2 alive" in shown
     parts = json.loads(said(capsys, "db", "status", "--json", "--store", url))
-    assert (parts["version"], parts["newest"], parts["executors"]) == (2, 2, 2)
+    assert (parts["version"], parts["newest"], parts["executors"]) == (SCHEMA_VERSION, SCHEMA_VERSION, 2)
     assert (parts["tasks"]["pending"], parts["tasks"]["failed"]) == (3, 0)
 
 
 def test_status_of_a_store_without_tables_is_5_and_makes_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = said(capsys, "db", "status", "--store", "sqlite:///new.db", code=5)
-    assert "version 2 is needed: run `milepost db migrate`" in shown
+    assert f"version {SCHEMA_VERSION} is needed: run `milepost db migrate`" in shown
     assert not (folder / "new.db").exists()
 
 

@@ -1,4 +1,4 @@
-"""The indexes that the page about steering tasks advises are those that a search by progress uses."""
+"""Searches go by the indexes that they are meant to: by progress those that the page about steering tasks advises."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from attrs import frozen
 
 from milepost import Client, Store, Suspended, TaskQuery, TaskResult, TaskState, open_store, task
 from milepost.payload import JsonText
+from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.stores.postgres import filters as postgres_filters
 from milepost.stores.postgres.statements import formed
 from milepost.stores.proceed import live_of
 from milepost.stores.protocol import Session
 from milepost.stores.sqlite import filters as sqlite_filters
-from milepost.testing.conformance.kit import numbers, sample
+from milepost.testing.conformance.kit import numbers, sample, task_id
 from tests.database import store_url
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -113,6 +114,52 @@ async def test_postgresql_plans_a_search_of_payloads_by_the_values_that_it_has(
     async with open_store(store_url("postgres", request, tmp_path)) as store:
         statements = await store.read(prepared)
     assert [text for text in statements if "@>" in text] == []
+
+
+def _tied(session: Session) -> None:
+    for n in range(TASKS):
+        parent, schedule = task_id(n % 300), f"s{n % 300}"
+        session.insert([sample(n, parent=parent, parent_position=f"1.1.{n}", schedule=schedule)])
+
+
+TIED = {
+    "milepost_task_parent": TaskFilter(parents=(task_id(7),)),
+    "milepost_task_scheduled": TaskFilter(schedules=("s7",), order=TaskOrder.NEWEST_FIRST),
+}
+SEVERAL_TIED = {
+    "milepost_task_parent": TaskFilter(parents=(task_id(7), task_id(8))),
+    "milepost_task_scheduled": TaskFilter(schedules=("s7", "s8")),
+}
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+async def test_sqlite_finds_what_a_task_or_a_schedule_has_enqueued_in_an_index(tmp_path: Path, analysed: bool) -> None:
+    async with open_store(f"sqlite:///{tmp_path / 'tasks.db'}") as store:
+        await store.transact(_tied)
+        connection: Any = apsw.Connection(str(tmp_path / "tasks.db"))
+        if analysed:
+            connection.execute("analyze")
+        for index, wanted in (*TIED.items(), *SEVERAL_TIED.items()):
+            sql, parameters = sqlite_filters.search_of(wanted, 10)
+            plan = [row[3] for row in connection.execute(f"explain query plan {sql}", parameters)]
+            assert any(step.startswith(f"SEARCH milepost_task USING INDEX {index} (") for step in plan), plan
+        connection.close()
+
+
+async def test_postgresql_finds_what_a_task_or_a_schedule_has_enqueued_in_an_index(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = store_url("postgres", request, tmp_path)
+    async with open_store(url) as store:
+        await store.transact(_tied)
+        with psycopg.connect(url, autocommit=True) as connection:
+            cursor = psycopg.RawCursor(connection)
+            connection.execute("analyze milepost.milepost_task")
+            for index, wanted in (*TIED.items(), *SEVERAL_TIED.items()):
+                sql, parameters = postgres_filters.search_of(wanted, 10)
+                cursor.execute(b"explain " + formed(sql, "milepost"), parameters)
+                plan = "\n".join(row[0] for row in cursor.fetchall())
+                assert index in plan, plan
 
 
 class _Defining:

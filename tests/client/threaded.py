@@ -13,6 +13,7 @@ from returns.result import Result
 
 from milepost import (
     BlockingClient,
+    BlockingGroupHandle,
     BlockingTaskHandle,
     BlockingTransactionClient,
     BulkSummary,
@@ -25,13 +26,20 @@ from milepost import (
     Gate,
     HistoryEvent,
     LogLine,
+    NamedEvent,
     Outcome,
+    PayloadRefused,
     ProceedRefused,
     PruneSummary,
     QueueInfo,
     QueueSettings,
     RequeueRefused,
     Retention,
+    Schedule,
+    ScheduleInfo,
+    ScheduleNotFound,
+    ScheduleSync,
+    SentTo,
     Store,
     Success,
     TaskHandle,
@@ -42,11 +50,13 @@ from milepost import (
     TaskRecord,
     TaskRequest,
     TaskResult,
+    TriggerRefused,
     task,
 )
 
 T = TypeVar("T")
 AnyRequest: TypeAlias = TaskRequest[Any, Any, Any, Any]
+AnySchedule: TypeAlias = Schedule[Any, Any, Any, Any]
 AnyHandle: TypeAlias = TaskHandle[Any, Any] | BlockingTaskHandle[Any, Any]
 
 
@@ -162,8 +172,13 @@ class Threaded:
 
         return await _in_thread(proceed)
 
-    async def cancel(self, id: TaskId, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
-        return await _in_thread(lambda: self.inner.cancel(id, reason=reason, by=by))
+    async def enqueue_group(self, *args: Any, **named: Any) -> BlockingGroupHandle[Any, Any]:
+        return await _in_thread(lambda: self.inner.enqueue_group(*args, **named))
+
+    async def cancel(
+        self, id: TaskId | AnyHandle, *, reason: str = "", by: str = "", descendants: bool = False
+    ) -> Result[CancelAccepted, CancelRefused]:
+        return await _in_thread(lambda: self.inner.cancel(id, reason=reason, by=by, descendants=descendants))
 
     async def requeue(
         self,
@@ -173,11 +188,11 @@ class Threaded:
         edit: Callable[[Any, Any], tuple[Any, Any]] | None = None,
         reason: str = "",
         by: str = "",
+        descendants: bool = False,
     ) -> Result[TaskRecord, RequeueRefused]:
+        named: dict[str, Any] = {"from_start": from_start, "edit": edit, "reason": reason, "by": by}
         target: Any = id
-        return await _in_thread(
-            lambda: self.inner.requeue(target, from_start=from_start, edit=edit, reason=reason, by=by)
-        )
+        return await _in_thread(lambda: self.inner.requeue(target, descendants=descendants, **named))
 
     async def delete(self, id: TaskId, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
         return await _in_thread(lambda: self.inner.delete(id, reason=reason, by=by))
@@ -193,6 +208,32 @@ class Threaded:
 
     async def proceed_all(self, query: TaskQuery[Any], **named: Any) -> BulkSummary:
         return await _in_thread(lambda: self.inner.proceed_all(query, **named))
+
+    async def schedule(self, schedule: AnySchedule) -> Result[ScheduleInfo, PayloadRefused]:
+        return await _in_thread(lambda: self.inner.schedule(schedule))
+
+    async def sync_schedules(
+        self, schedules: Iterable[AnySchedule], *, prune: bool = False
+    ) -> Result[ScheduleSync, PayloadRefused]:
+        return await _in_thread(lambda: self.inner.sync_schedules(schedules, prune=prune))
+
+    async def unschedule(self, target: str | AnySchedule) -> Result[ScheduleInfo, ScheduleNotFound]:
+        return await _in_thread(lambda: self.inner.unschedule(target))
+
+    async def pause_schedule(self, target: str | AnySchedule) -> Result[ScheduleInfo, ScheduleNotFound]:
+        return await _in_thread(lambda: self.inner.pause_schedule(target))
+
+    async def resume_schedule(self, target: str | AnySchedule) -> Result[ScheduleInfo, ScheduleNotFound]:
+        return await _in_thread(lambda: self.inner.resume_schedule(target))
+
+    async def trigger(self, target: str | AnySchedule) -> Result[TaskId, TriggerRefused]:
+        return await _in_thread(lambda: self.inner.trigger(target))
+
+    async def schedules(self) -> list[ScheduleInfo]:
+        return await _in_thread(self.inner.schedules)
+
+    async def send_event(self, event: NamedEvent[Any] | str, key: str, payload: object, **named: Any) -> SentTo:
+        return await _in_thread(lambda: self.inner.send_event(event, key, payload, **named))
 
     async def logs(self, id: TaskId, *, after: LogLine | None = None, limit: int | None = None) -> list[LogLine]:
         return await _in_thread(lambda: self.inner.logs(id, after=after, limit=limit))

@@ -10,9 +10,11 @@ import attrs
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
 from milepost.lifecycle.change import Transition
+from milepost.lifecycle.children import ChildCount
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.states import FINAL_STATES, WAITING_STATES, LimitKind, TaskState
+from milepost.lifecycle.ties import Join
 from milepost.lifecycle.transition import transition
 from milepost.payload import JsonText
 from milepost.testing.conformance.kit import HOUR, NOW, sample
@@ -30,6 +32,8 @@ _EVENTS: dict[str, Event] = {
     "`Suspended()`": events.Suspended(_X),
     "`Suspended().after(...)`, `.until(...)`": events.Suspended(_X, HOUR),
     "`Suspended().at_once()`": events.Suspended(_X, at_once=True),
+    "`Suspended().then_enqueue(...).until_finished()`": events.Suspended(_X, join=Join.ALL_FINISHED, enqueues=True),
+    "`Suspended().until_event(...)`": events.Suspended(_X, event="paid", key="7"),
     "`Failure`, the policy retries": events.Failed(_ERROR, retryable=True),
     "`Failure`, otherwise": events.Failed(_ERROR),
     "`Cancellation`": events.GaveUp(_ERROR),
@@ -45,6 +49,10 @@ _EVENTS: dict[str, Event] = {
     "a limit is newer than it": events.Keyed("", None),
     "a share of a concurrency limit is free": events.LetIn(),
     "claimed too often without progress": events.Stalled(),
+    "its last child ends": events.ChildrenEnded(ChildCount(completed=1)),
+    "a child fails, with `fail_fast`": events.ChildFailed(),
+    "its event is sent": events.Received(_X),
+    "somebody waits for its end": events.Awaited(),
     "`cancel`": events.CancelRequested("enough"),
     "the run obeyed a cancel": events.CancelObeyed(),
     "`proceed`": events.Proceeded(),
@@ -57,13 +65,16 @@ _EVENTS: dict[str, Event] = {
 def _situations() -> dict[str, list[TaskRecord]]:
     base = sample(1, fence=1, token="t", stalls=1)
     running = attrs.evolve(base, state=TaskState.RUNNING, executor="bob", due_at=None)
+    parked = attrs.evolve(base, state=TaskState.SUSPENDED, due_at=None)
     return {
         "waiting": [attrs.evolve(base, state=state) for state in sorted(WAITING_STATES, key=lambda each: each.value)],
         "waiting for a share": [attrs.evolve(base, due_at=NOW + HOUR, limited_by=LimitKind.CONCURRENCY)],
         "running": [running],
         "running, cancel requested": [attrs.evolve(running, cancel_requested_at=NOW, cancel_reason="enough")],
         "suspended for a time": [attrs.evolve(base, state=TaskState.SUSPENDED, due_at=NOW + timedelta(hours=1))],
-        "suspended": [attrs.evolve(base, state=TaskState.SUSPENDED, due_at=None)],
+        "suspended": [parked],
+        "suspended for children": [attrs.evolve(parked, join=Join.ALL_FINISHED_FAIL_FAST)],
+        "suspended for an event": [attrs.evolve(parked, awaited_event="paid", awaited_key="7")],
         "final": [
             attrs.evolve(base, state=state, due_at=None, finished_at=NOW)
             for state in sorted(FINAL_STATES, key=lambda each: each.value)
@@ -87,6 +98,8 @@ def _outcome(records: list[TaskRecord], event: Event) -> str:
     outcomes = {each.after.state.value if isinstance(each, Transition) else "-" for each in decisions}
     if all(isinstance(each, Transition) and each.after.early_proceed_at is not None for each in decisions):
         return "kept"
+    if len(outcomes) > 1 and outcomes == {record.state.value for record in records}:
+        return "as it is"
     (outcome,) = outcomes
     return outcome
 

@@ -21,6 +21,7 @@ from milepost.lifecycle.limits import ConcurrencyLimit, LimitKey, RateLimit
 from milepost.lifecycle.queues import QueueSettings, WhenFull
 from milepost.lifecycle.states import LimitKind
 from milepost.lifecycle.terms import Terms
+from milepost.lifecycle.ties import Join
 from milepost.lifecycle.transition import SUSPECT_STALLS, Policy
 from milepost.payload import JsonText
 from milepost.stores.protocol import Lease, Session
@@ -236,7 +237,7 @@ def _of_state(state: TaskState) -> st.SearchStrategy[dict[str, Any]]:
         case TaskState.PENDING:
             return st.just(_plain()) | st.just(_plain()) | st.just(_PARKED) | _hours().map(_slotted)
         case TaskState.SUSPENDED:
-            return st.sampled_from([_plain(), {"due_at": None}])
+            return st.sampled_from([_plain(), {"due_at": None}, _JOINING, _LISTENING, {**_LISTENING, "due_at": None}])
         case TaskState.COMPLETED:
             return st.just({"due_at": None, "finished_at": NOW - HOUR, "result_json": JsonText("1")})
         case TaskState.FAILED | TaskState.CANCELLED:
@@ -247,6 +248,8 @@ def _of_state(state: TaskState) -> st.SearchStrategy[dict[str, Any]]:
             return st.just(_plain())
 
 
+_JOINING: Final[dict[str, Any]] = {"due_at": None, "join": Join.ALL_FINISHED}
+_LISTENING: Final[dict[str, Any]] = {"awaited_event": "paid", "awaited_key": "k"}
 _PARKED: Final[dict[str, Any]] = {"limited_by": LimitKind.CONCURRENCY}
 
 
@@ -288,6 +291,9 @@ _DUE: Final = sample(1, rate_key="k", concurrency_key="k")
 _TWO: Final = ConcurrencyLimit(2)
 PLANTED: Final = {
     "the last attempt failed": _planted([sample(1, state=TaskState.RETRYING, due_at=NOW + HOUR)], Policy()),
+    "it waits for somebody": _planted([sample(1, state=TaskState.SUSPENDED, due_at=None)], Policy()),
+    "it waits for its children": _planted([sample(1, state=TaskState.SUSPENDED, **_JOINING)], Policy()),
+    "it waits for an event": _planted([sample(1, state=TaskState.SUSPENDED, due_at=None, **_LISTENING)], Policy()),
     "it was claimed too often": _planted(
         [sample(1, state=TaskState.QUARANTINED, due_at=None, crash=Crash(CrashKind.STALLED, "no progress"))], Policy()
     ),

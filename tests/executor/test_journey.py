@@ -451,20 +451,6 @@ async def test_effects_on_a_store_without_sql_are_a_crash_that_says_so() -> None
     assert "the memory store has no SQL" in outcome.message
 
 
-async def test_follow_ups_and_joins_are_refused_as_a_crash_that_says_so(store: Store) -> None:
-    @task(retry=Retry.never())
-    def parent(metadata: int, progress: int) -> TaskResult[int, str]:
-        if metadata == 1:
-            return Success.with_result(1).then_enqueue(double.with_metadata(1))
-        return Suspended().until_finished()
-
-    for outcome in await run(store, [parent], parent.with_metadata(1), parent.with_metadata(2)):
-        assert isinstance(outcome, Crash)
-        assert outcome.type_name == "milepost.errors.FollowUpsUnsupported"
-        assert "'parent' returned follow-ups or until_finished()" in outcome.message
-        assert "enqueue them with a client instead" in outcome.message
-
-
 async def test_a_thousand_tasks_reach_their_outcomes(store: Store) -> None:
     assert await run(store, [double_later], *(double_later.with_metadata(n) for n in range(300))) == [
         Success.with_result(2 * n) for n in range(300)

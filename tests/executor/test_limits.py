@@ -12,7 +12,6 @@ from typing import Any, cast
 import attrs
 import pytest
 import trio
-import trio.testing
 from attrs import frozen
 
 from milepost import (
@@ -48,6 +47,7 @@ from milepost.lifecycle.transition import Policy
 from milepost.stores.memory import MemoryStore
 from milepost.stores.protocol import Session
 from milepost.telemetry import TasksLimited
+from milepost.testing import virtual_clock
 from milepost.testing.conformance.kit import sample
 from tests.executor.kit import (
     AnyTask,
@@ -92,6 +92,7 @@ def most_above_rate(starts: list[float], rate: float) -> float:
 
 def test_three_executors_together_use_a_rate_to_the_full_and_never_exceed_it() -> None:
     """Of two keys, each with a rate of its own, for ten seconds of a clock that waits for nobody."""
+    clock = virtual_clock()
     starts: defaultdict[str, list[float]] = defaultdict(list)
 
     @task(rate_limit=RateLimit(100, SECOND, key=lambda call: call.key))
@@ -100,7 +101,7 @@ def test_three_executors_together_use_a_rate_to_the_full_and_never_exceed_it() -
         return Success.with_empty_result().for_empty_error()
 
     async def ten_seconds() -> None:
-        store = MemoryStore(lambda: T0 + trio.current_time() * SECOND)
+        store = MemoryStore(clock.now)
         # One key's tasks all come before the other's, and still neither gets more than its half.
         await enqueue(store, *(called.with_metadata(Call(key)) for key in "ab" for _ in range(1_200)))
         recorder = Recorder()
@@ -118,7 +119,7 @@ def test_three_executors_together_use_a_rate_to_the_full_and_never_exceed_it() -
         # Each task that could not start at once was put back once, and came back for its own start.
         assert sum(each.count for each in recorder.of(TasksLimited)) == 2_400 - 200
 
-    trio.run(ten_seconds, clock=trio.testing.MockClock(autojump_threshold=0))
+    clock.run(ten_seconds)
 
 
 async def test_a_task_waits_for_its_start_and_history_says_so(store: Store) -> None:
@@ -225,6 +226,7 @@ async def test_no_more_run_at_once_than_may_and_each_key_has_its_own_shares(stor
 
 def test_three_executors_together_use_their_shares_to_the_full() -> None:
     """Tasks of about a second each, in the time of a clock that waits for nobody."""
+    clock = virtual_clock()
     running: Counter[str] = Counter()
     peak: Counter[str] = Counter()
 
@@ -237,7 +239,7 @@ def test_three_executors_together_use_their_shares_to_the_full() -> None:
         return Success.with_empty_result().for_empty_error()
 
     async def work() -> None:
-        store = MemoryStore(lambda: T0 + trio.current_time() * SECOND)
+        store = MemoryStore(clock.now)
         recorder = Recorder()
         async with _executors(store, [lasting], recorder=recorder):
             handles = await Client(store).enqueue_all([lasting.with_metadata(n) for n in range(220)])
@@ -251,7 +253,7 @@ def test_three_executors_together_use_their_shares_to_the_full() -> None:
         # Each task but the first ones was put back once, and claimed again when a share was free for it.
         assert sum(each.count for each in recorder.of(TasksLimited)) == 220 - 5
 
-    trio.run(work, clock=trio.testing.MockClock(autojump_threshold=0))
+    clock.run(work)
 
 
 @pytest.mark.slow

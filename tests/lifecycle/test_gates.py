@@ -12,14 +12,17 @@ import pytest
 
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import gates
+from milepost.lifecycle.children import ChildCount
 from milepost.lifecycle.explanation import Facts, LiveExecutor, gates_of
 from milepost.lifecycle.gates import Gate, Load, Sharer
+from milepost.lifecycle.joining import GROUP_NAME
 from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
 from milepost.lifecycle.queues import QueueSettings, WhenFull
 from milepost.lifecycle.rates import RateUse
 from milepost.lifecycle.record import HistoryEvent, HistoryKind, TaskId, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.terms import Terms
+from milepost.lifecycle.ties import Join
 from milepost.payload import JsonText
 from milepost.testing.conformance.kit import HOUR, NOW, SECOND, sample, task_id
 
@@ -57,6 +60,19 @@ SENTENCES: list[tuple[Gate, str]] = [
     (gates.StallsUsedUp(5), "claimed 5 times without progress: the next claim puts it into quarantine"),
     (gates.SuspendedUntil(SOON), "suspended until 2030-01-01 13:00:00+00:00"),
     (gates.SuspendedUntil(None), "suspended until somebody proceeds it"),
+    (gates.EventAwaited("paid", "order 7", None), "waits for the event 'paid' of the key 'order 7'"),
+    (
+        gates.EventAwaited("paid", "order 7", SOON),
+        "waits for the event 'paid' of the key 'order 7', until 2030-01-01 13:00:00+00:00",
+    ),
+    (
+        gates.ChildrenAwaited(ChildCount(unfinished=3, completed=7), (task_id(1), task_id(2))),
+        f"waits for its children: 7 of 10 completed, 3 have not ended ({task_id(1)}, {task_id(2)}, ...)",
+    ),
+    (
+        gates.ChildrenAwaited(ChildCount(unfinished=1, failed=2, cancelled=1), (task_id(1),)),
+        f"waits for its children: 0 of 4 completed, 2 failed, 1 was cancelled, 1 has not ended ({task_id(1)})",
+    ),
     (gates.NotDue(SOON), "not due until 2030-01-01 13:00:00+00:00"),
     (gates.BackingOff(SOON, "ValueError: no"), "backs off until 2030-01-01 13:00:00+00:00 because: ValueError: no"),
     (gates.BackingOff(SOON, ""), "backs off until 2030-01-01 13:00:00+00:00"),
@@ -238,8 +254,33 @@ GATED: dict[str, tuple[TaskRecord, Facts, list[Gate]]] = {
     ),
     "a deadline that has just passed": (sample(1, deadline_at=NOW), ADA, [gates.DeadlinePassed(NOW)]),
     "no claims left": (sample(1, stalls=5), ADA, [gates.StallsUsedUp(5)]),
+    "suspended for its children": (
+        sample(1, state=S.SUSPENDED, due_at=None, join=Join.ALL_FINISHED),
+        attrs.evolve(ADA, children=ChildCount(unfinished=1, failed=2), awaited=(task_id(2),)),
+        [gates.ChildrenAwaited(ChildCount(unfinished=1, failed=2), (task_id(2),))],
+    ),
+    "a group, which no executor takes": (
+        sample(1, name=GROUP_NAME, state=S.SUSPENDED, due_at=None, join=Join.ALL_SUCCEEDED),
+        Facts(children=ChildCount(unfinished=1), awaited=(task_id(2),)),
+        [gates.ChildrenAwaited(ChildCount(unfinished=1), (task_id(2),))],
+    ),
     "suspended for good": (sample(1, state=S.SUSPENDED, due_at=None), ADA, [gates.SuspendedUntil(None)]),
     "suspended for a time": (sample(1, state=S.SUSPENDED, due_at=SOON), ADA, [gates.SuspendedUntil(SOON)]),
+    "suspended until an event": (
+        sample(1, state=S.SUSPENDED, due_at=None, awaited_event="paid", awaited_key="7"),
+        ADA,
+        [gates.EventAwaited("paid", "7", None)],
+    ),
+    "suspended until an event, for a time": (
+        sample(1, state=S.SUSPENDED, due_at=SOON, awaited_event="paid", awaited_key="7"),
+        ADA,
+        [gates.EventAwaited("paid", "7", SOON)],
+    ),
+    "suspended until an event, for too long": (
+        sample(1, state=S.SUSPENDED, due_at=NOW, awaited_event="paid", awaited_key="7"),
+        ADA,
+        [],
+    ),
     "enqueued for later": (sample(1, due_at=SOON), ADA, [gates.NotDue(SOON)]),
     "a retry to come": (
         sample(1, state=S.RETRYING, due_at=SOON),

@@ -116,7 +116,7 @@ def test_a_change_has_a_line_of_history_if_it_is_audited_and_one_for_a_kept_proc
     change: Transition,
 ) -> None:
     before, after = change.before, change.after
-    assume(after is not before)
+    assume(after.changed({"ties": before.ties, "revision": before.revision}) != before)  # who is tied to whom is silent
     lines = 1 + (before.early_proceed_at is not None and after.early_proceed_at is None)
     assert len(change.history) <= lines
     assert (before.audit is Audit.FULL) <= (len(change.history) == lines)

@@ -10,8 +10,8 @@ import pytest
 from attrs import frozen
 
 from milepost import Empty, Json, Next, StateMachine, Success, TaskDefinitionError, TaskResult, task
-from milepost.machine.options import TaskOptions
 from milepost.tasks import decorator
+from milepost.tasks.options import TaskOptions
 from milepost.testing import run_once
 
 T = TypeVar("T")

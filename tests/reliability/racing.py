@@ -34,7 +34,7 @@ Verb: TypeAlias = Callable[..., str]
 PATIENCE_SECONDS = 20.0
 _LOOK_SECONDS = 0.002
 _WRITES = frozenset({"insert", "insert_unbounded", "write", "delete", "renew", "put", "remove", "lock"})
-_TABLES = frozenset({"settings", "limits", "logs", "ends"})
+_TABLES = frozenset({"settings", "limits", "logs", "ends", "joins", "events", "schedules"})
 _BLOCKED = """select exists (
   select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()
 )"""

@@ -11,7 +11,16 @@ from hypothesis import given
 from milepost.schedules.firing import fire
 from milepost.schedules.fluent import daily
 from milepost.schedules.interval import every
-from milepost.schedules.standing import ScheduleState, begin, pause, redefine, resume
+from milepost.schedules.standing import (
+    QUEUED_LOOK,
+    ScheduleState,
+    begin,
+    look_at,
+    pause,
+    preview,
+    redefine,
+    resume,
+)
 from milepost.schedules.terms import Misfire, Overlap, Terms
 from tests.schedules.kit import moments, terms
 
@@ -94,6 +103,12 @@ def test_another_policy_keeps_the_rhythm_and_what_is_due() -> None:
     assert _fired(changed, new, 2.5 * HOUR, 3 * HOUR) == ["13:17", "14:17", "15:17"]
 
 
+def test_a_definition_takes_the_place_of_one_that_cannot_be_read() -> None:
+    state = fire(HOURLY, begin(HOURLY, NOW), NOW + HOUR, None).state
+    new = redefine(None, HOURLY, state, NOW + 1.5 * HOUR)
+    assert (new.next_at, new.runs, new.handled_until) == (NOW + 2.5 * HOUR, 1, NOW + 1.5 * HOUR)
+
+
 def test_a_first_run_is_not_repeated_by_another_definition() -> None:
     some = attrs.evolve(HOURLY, run_first=timedelta(0))
     state = fire(some, begin(some, NOW), NOW, None).state
@@ -117,6 +132,42 @@ def test_instants_of_a_pause_are_not_missed() -> None:
     resumed = resume(some, paused, NOW + 3.5 * HOUR)
     assert (resumed.paused_at, resumed.next_at) == (None, NOW + 4 * HOUR)
     assert resume(some, resumed, NOW + 9 * HOUR) == resumed
+
+
+def test_somebody_looks_at_the_next_instant() -> None:
+    state = begin(HOURLY, NOW)
+    assert look_at(state, NOW) == NOW + HOUR
+    assert look_at(pause(state, NOW), NOW) is None
+    assert look_at(begin(attrs.evolve(HOURLY, until=NOW), NOW), NOW) is None
+
+
+def test_somebody_looks_at_a_queued_instant_now_and_then_too() -> None:
+    queued = attrs.evolve(begin(HOURLY, NOW), queued_at=NOW)
+    assert look_at(queued, NOW) == NOW + QUEUED_LOOK
+    assert look_at(queued, NOW + HOUR - QUEUED_LOOK / 2) == NOW + HOUR
+    assert look_at(attrs.evolve(queued, next_at=None), NOW) == NOW + QUEUED_LOOK
+    assert look_at(pause(queued, NOW), NOW) is None
+
+
+def test_the_next_instants_are_previewed_from_now_on() -> None:
+    state = begin(HOURLY, NOW)
+    assert preview(HOURLY, state, NOW, 2) == [NOW + HOUR, NOW + 2 * HOUR]
+    assert preview(HOURLY, state, NOW + 3.5 * HOUR, 1) == [NOW + 4 * HOUR]
+    assert preview(HOURLY, state, NOW, 0) == []
+
+
+def test_no_more_instants_are_previewed_than_will_come() -> None:
+    limited = attrs.evolve(HOURLY, run_limit=2)
+    once = fire(limited, begin(limited, NOW), NOW + HOUR, None).state
+    assert preview(limited, once, NOW + HOUR, 5) == [NOW + 2 * HOUR]
+    assert preview(limited, attrs.evolve(once, queued_at=NOW), NOW + HOUR, 5) == []
+    ending = attrs.evolve(HOURLY, until=NOW + 2 * HOUR)
+    assert preview(ending, begin(ending, NOW), NOW, 5) == [NOW + HOUR, NOW + 2 * HOUR]
+
+
+def test_of_a_paused_schedule_is_previewed_what_a_resume_would_bring() -> None:
+    paused = pause(begin(HOURLY, NOW), NOW)
+    assert preview(HOURLY, paused, NOW + 3.5 * HOUR, 2) == [NOW + 4 * HOUR, NOW + 5 * HOUR]
 
 
 @pytest.mark.slow

@@ -25,6 +25,25 @@ def test_the_defaults_are_one_run_for_what_was_missed_and_none_side_by_side() ->
     assert (plain.run_limit, plain.until, plain.misfire_window) == (None, None, timedelta(minutes=1))
 
 
+def test_terms_say_in_words_what_is_not_the_default() -> None:
+    assert str(Terms(when=daily())) == "daily at 00:00 (UTC)"
+    full = Terms(
+        when=every(HOUR),
+        misfire=Misfire.SKIP,
+        overlap=Overlap.CANCEL_PREVIOUS,
+        run_limit=3,
+        until=NOW,
+        run_first=timedelta(minutes=5),
+        misfire_window=HOUR,
+    )
+    assert str(full) == (
+        "every 1 hour, misfire skip, overlap cancel previous, run limit 3, until 2030-01-01 12:00:00 UTC, "
+        "first after 5 minutes, misfire window 1 hour"
+    )
+    assert str(Terms(when=every(HOUR), run_first=NOW)) == "every 1 hour, first 2030-01-01 12:00:00 UTC"
+    assert str(Terms(when=every(HOUR), run_first=timedelta(0))) == "every 1 hour, first at once"
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"when": "0 3 * * *"}, "when of a schedule is what every, cron, daily, weekly or monthly give, got '0 3"),
     ({"misfire": "one"}, "misfire of a schedule is Misfire.ONE, SKIP or ALL, got 'one'"),

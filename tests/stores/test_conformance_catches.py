@@ -20,7 +20,9 @@ from milepost.lifecycle.limits import LimitKey
 from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.rates import RateUse
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
+from milepost.lifecycle.ties import Tie
 from milepost.stores.filter import TaskFilter
+from milepost.stores.flow_tables import EventTable, JoinTable, ScheduleRow, ScheduleTable, SentEvent
 from milepost.stores.memory import MemoryStore
 from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, Session, TaskCopy, Watch
 from milepost.stores.tables import EndedTask, EndTable, LimitTable, LogLine, LogTable, QueueTable
@@ -56,6 +58,18 @@ class Passing:
     @property
     def ends(self) -> EndTable:
         return self.inner.ends
+
+    @property
+    def joins(self) -> JoinTable:
+        return self.inner.joins
+
+    @property
+    def schedules(self) -> ScheduleTable:
+        return self.inner.schedules
+
+    @property
+    def events(self) -> EventTable:
+        return self.inner.events
 
     def now(self) -> datetime:
         return self.inner.now()
@@ -419,6 +433,200 @@ class LineByArrivalAlone(Passing):
         return _LineByArrivalAlone(self.inner.limits)
 
 
+class DeletesTheAwaited(Passing):
+    def delete(self, ids: Sequence[TaskId]) -> int:
+        return self.inner.delete(ids) + sum(record.is_awaited for record in self.inner.get(ids))
+
+
+class WritesNoTies(Passing):
+    def write(self, transitions: Sequence[Transition]) -> list[bool]:
+        return self.inner.write([self._loose(each) for each in transitions])
+
+    def _loose(self, change: Transition) -> Transition:
+        return attrs.evolve(change, after=change.after.changed({"ties": Tie.NONE}))
+
+
+class CopiesWithoutChildren(Passing):
+    def copy_in(self, copies: Sequence[TaskCopy]) -> None:
+        self.inner.copy_in([attrs.evolve(copy, children=()) for copy in copies])
+
+
+class _PassingJoins:
+    """A table of joins that passes every verb on."""
+
+    def __init__(self, inner: Session) -> None:
+        self.session = inner
+        self.inner = inner.joins
+        self.unfinished_of = self.inner.unfinished_of
+        self.counts = self.inner.counts
+        self.children = self.inner.children
+        self.descendants = self.inner.descendants
+
+    def put(self, parent: TaskId, children: Sequence[TaskId]) -> None:
+        self.inner.put(parent, children)
+
+    def end(self, ended: Sequence[TaskRecord]) -> list[TaskId]:
+        return self.inner.end(ended)
+
+    def reopen(self, tasks: Sequence[TaskId]) -> None:
+        self.inner.reopen(tasks)
+
+    def unfinished(self, parents: Sequence[TaskId]) -> set[TaskId]:
+        return self.inner.unfinished(parents)
+
+    def hand_over(self, parent: TaskId, heir: TaskId) -> bool:
+        return self.inner.hand_over(parent, heir)
+
+
+class _PutsNothingFinal(_PassingJoins):
+    def put(self, parent: TaskId, children: Sequence[TaskId]) -> None:
+        states = {record.id: record.state.is_final for record in self.session.get(children)}
+        self.inner.put(parent, [child for child in children if not states.get(child)])
+
+
+class PutsNothingFinal(Passing):
+    @property
+    def joins(self) -> JoinTable:
+        return _PutsNothingFinal(self.inner)
+
+
+class _TellsOneParent(_PassingJoins):
+    def end(self, ended: Sequence[TaskRecord]) -> list[TaskId]:
+        return self.inner.end(ended)[:1]
+
+
+class TellsOneParent(Passing):
+    @property
+    def joins(self) -> JoinTable:
+        return _TellsOneParent(self.inner)
+
+
+class _KeepsTheLatestEnd(_PassingJoins):
+    def end(self, ended: Sequence[TaskRecord]) -> list[TaskId]:
+        for record in ended:
+            self.inner.reopen([record.id])
+        return self.inner.end(ended)
+
+
+class KeepsTheLatestEnd(Passing):
+    @property
+    def joins(self) -> JoinTable:
+        return _KeepsTheLatestEnd(self.inner)
+
+
+class _OpensNothingAgain(_PassingJoins):
+    def reopen(self, tasks: Sequence[TaskId]) -> None:
+        return
+
+
+class OpensNothingAgain(Passing):
+    @property
+    def joins(self) -> JoinTable:
+        return _OpensNothingAgain(self.inner)
+
+
+class _HandsOverWithoutEnds(_PassingJoins):
+    def hand_over(self, parent: TaskId, heir: TaskId) -> bool:
+        self.inner.put(heir, self.inner.unfinished_of(parent))
+        return heir in self.inner.unfinished([heir])
+
+
+class HandsOverWithoutEnds(Passing):
+    @property
+    def joins(self) -> JoinTable:
+        return _HandsOverWithoutEnds(self.inner)
+
+
+class _PassingEvents:
+    """A table of events that passes every verb on."""
+
+    def __init__(self, inner: EventTable) -> None:
+        self.inner = inner
+        self.lock = inner.lock
+        self.keep = inner.keep
+        self.waiting = inner.waiting
+        self.forget = inner.forget
+        self.copy_out = inner.copy_out
+
+    def is_known(self, event: SentEvent) -> bool:
+        return self.inner.is_known(event)
+
+    def take(self, name: str, key: str, *, now: datetime) -> SentEvent | None:
+        return self.inner.take(name, key, now=now)
+
+
+class _GivesTwice(_PassingEvents):
+    def take(self, name: str, key: str, *, now: datetime) -> SentEvent | None:
+        taken = self.inner.take(name, key, now=now)
+        if taken is not None:
+            self.inner.keep(taken, delivered_at=None)
+        return taken
+
+
+class GivesEventsTwice(Passing):
+    @property
+    def events(self) -> EventTable:
+        return _GivesTwice(self.inner.events)
+
+
+class _ForgetsDelivered(_PassingEvents):
+    def is_known(self, event: SentEvent) -> bool:
+        kept = self.inner.copy_out(0, limit=1_000)
+        return self.inner.is_known(event) and any(
+            each.event.id == event.id and each.delivered_at is None for each in kept
+        )
+
+
+class ForgetsDeliveredEvents(Passing):
+    @property
+    def events(self) -> EventTable:
+        return _ForgetsDelivered(self.inner.events)
+
+
+class _PassingSchedules:
+    """A table of schedules that passes every verb on."""
+
+    def __init__(self, inner: ScheduleTable) -> None:
+        self.inner = inner
+        self.get = inner.get
+        self.all = inner.all
+        self.insert = inner.insert
+        self.delete = inner.delete
+        self.due = inner.due
+        self.next_due = inner.next_due
+
+    def write(self, row: ScheduleRow) -> bool:
+        return self.inner.write(row)
+
+    def wake(self, keys: Sequence[str], *, now: datetime) -> None:
+        self.inner.wake(keys, now=now)
+
+
+class _WritesStale(_PassingSchedules):
+    def write(self, row: ScheduleRow) -> bool:
+        return any(
+            self.inner.write(attrs.evolve(row, revision=found.revision)) for found in self.inner.get([row.key]).values()
+        )
+
+
+class WritesStaleSchedules(Passing):
+    @property
+    def schedules(self) -> ScheduleTable:
+        return _WritesStale(self.inner.schedules)
+
+
+class _WakesAll(_PassingSchedules):
+    def wake(self, keys: Sequence[str], *, now: datetime) -> None:
+        for row in self.inner.get(keys).values():
+            self.inner.write(attrs.evolve(row, due_at=now))
+
+
+class WakesEverySchedule(Passing):
+    @property
+    def schedules(self) -> ScheduleTable:
+        return _WakesAll(self.inner.schedules)
+
+
 class RollbackLoses(PassingStore):
     """Commits what a function did before it raised."""
 
@@ -539,6 +747,40 @@ async def test_the_unbroken_store_passes() -> None:
         pytest.param(_with(CountsOneAtMost), "running tasks are counted by their key", id="counts one at most"),
         pytest.param(
             _with(LineByArrivalAlone), "the line is by priority and then by arrival", id="line by arrival alone"
+        ),
+        pytest.param(
+            _with(DeletesTheAwaited), "an awaited task is deleted only once it is final", id="deletes the awaited"
+        ),
+        pytest.param(_with(WritesNoTies), "a write changes ties where its transition does", id="writes no ties"),
+        pytest.param(
+            _with(CopiesWithoutChildren), "children are copied with their parent", id="copies without children"
+        ),
+        pytest.param(_with(PutsNothingFinal), "what is final is put with its end", id="puts nothing final"),
+        pytest.param(_with(TellsOneParent), "an end is told to all who wait for it", id="tells one parent"),
+        pytest.param(
+            _with(KeepsTheLatestEnd),
+            "an end that is kept stays whatever becomes of the child",
+            id="keeps the latest end",
+        ),
+        pytest.param(_with(OpensNothingAgain), "a child is opened again for who still waits", id="opens nothing again"),
+        pytest.param(_with(HandsOverWithoutEnds), "an heir waits for the same children", id="hands over without ends"),
+        pytest.param(
+            _with(GivesEventsTwice), "an event is taken once in the order of sending", id="gives events twice"
+        ),
+        pytest.param(
+            _with(ForgetsDeliveredEvents),
+            "an event is known by its id whether it was delivered or not",
+            id="forgets delivered events",
+        ),
+        pytest.param(
+            _with(WritesStaleSchedules),
+            "a schedule is written while it is as it was read",
+            id="writes stale schedules",
+        ),
+        pytest.param(
+            _with(WakesEverySchedule),
+            "a schedule is woken if an instant of it is queued",
+            id="wakes every schedule",
         ),
         pytest.param(RollbackLoses, "a failed transaction undoes everything", id="rollback loses"),
         pytest.param(HintsLost, "a watch hears what becomes due", id="hint lost"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import attrs
@@ -12,15 +12,28 @@ import pytest
 
 from milepost.errors import CopyDiffers, CopyRefused, StoreError
 from milepost.lifecycle import events
+from milepost.lifecycle.children import Child
 from milepost.lifecycle.queues import QueueSettings, WhenFull
-from milepost.lifecycle.record import Audit
+from milepost.lifecycle.record import Audit, TaskId
 from milepost.payload import JsonText
+from milepost.schedules.standing import ScheduleState
 from milepost.stores.copy import copy_store, sum_of
+from milepost.stores.flow_tables import ScheduleRow, SentEvent
 from milepost.stores.memory import MemoryStore
 from milepost.stores.open import connect_store
 from milepost.stores.protocol import ClaimOrder, Lease, Session, Store, TaskCopy
 from milepost.stores.tables import LogLine
-from milepost.testing.conformance.kit import HOUR, NOW, SECOND, decided, read_dump, sample, sample_lease, samples
+from milepost.testing.conformance.kit import (
+    HOUR,
+    NOW,
+    SECOND,
+    decided,
+    read_dump,
+    sample,
+    sample_lease,
+    samples,
+    task_id,
+)
 from tests.stores.test_conformance_catches import Passing, PassingStore
 
 KINDS = ("memory", "apsw", "sqlite3", "postgres")
@@ -28,6 +41,18 @@ SETTINGS = [
     QueueSettings(name="bulk", paused_at=NOW, paused_reason="it's late", weight=3, concurrency=2),
     QueueSettings(name="mail", capacity=5, when_full=WhenFull.SPILL, spill_to="bulk"),
 ]
+SCHEDULE = ScheduleRow(
+    key="nightly",
+    name="send",
+    terms_json=JsonText('{"x":[1.0,-0.0,1e16]}'),
+    request_json=JsonText('{"b":"\\ud83d","a":"\\u0000"}'),
+    state=ScheduleState(counted_from=NOW, handled_until=NOW, next_at=NOW + HOUR, queued_at=NOW, runs=3),
+    latest_task=TaskId("t"),
+    due_at=NOW + HOUR,
+    error="it's é\n",
+    revision=7,
+)
+EVENT = SentEvent("paid", "order 7", "b", JsonText('{"b":"\\ud83d","a":1e16}'), NOW, NOW + HOUR)
 
 
 @pytest.fixture
@@ -58,10 +83,23 @@ def furnish(store: Store) -> None:
         session.logs.append([LogLine(ended.id, ended.fence, 0, NOW, 20, "milepost.task", "it's é\n")])
         session.write([decided(ended, events.Succeeded(spoilable), now=NOW + SECOND)])
         session.insert(samples(7, 5, name="other"))
+        session.joins.put(task_id(5), [task_id(7), ended.id])
         for each in SETTINGS:
             session.settings.put(each)
+        session.schedules.insert(SCHEDULE)
+        session.events.keep(EVENT, delivered_at=None)
+        session.events.keep(attrs.evolve(EVENT, id="a"), delivered_at=NOW + SECOND)
 
     store.transact_blocking(fill)
+
+
+def children_of_five(session: Session) -> dict[TaskId, list[Child]]:
+    return session.joins.children([task_id(5)])
+
+
+def kept_events(store: Store) -> list[tuple[SentEvent, datetime | None]]:
+    kept = store.read_blocking(lambda session: session.events.copy_out(0, limit=100))
+    return [(each.event, each.delivered_at) for each in kept]
 
 
 @pytest.mark.parametrize("target_kind", KINDS)
@@ -78,8 +116,12 @@ def test_a_copy_holds_what_the_source_holds(tmp_path: Path, source_kind: str, ta
         order = [store.read_blocking(lambda session: session.copy_out(0, limit=100)) for store in (source, target)]
         assert [copy.record.id for copy in order[1]] == [copy.record.id for copy in order[0]]
         assert target.read_blocking(lambda session: session.settings.all()) == SETTINGS
+        assert target.read_blocking(children_of_five) == source.read_blocking(children_of_five)
         assert sums == source.read_blocking(sum_of) == target.read_blocking(sum_of)
-        assert (sums.tasks.rows, sums.history.rows, sums.logs.rows) == (5, 3, 1)
+        assert target.read_blocking(lambda session: session.schedules.all()) == [SCHEDULE]
+        assert kept_events(target) == kept_events(source)
+        assert (sums.tasks.rows, sums.history.rows, sums.logs.rows, sums.children.rows) == (5, 3, 1, 2)
+        assert (sums.settings.rows, sums.schedules.rows, sums.events.rows) == (2, 1, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -134,6 +176,18 @@ def test_a_store_with_tasks_is_no_target(tmp_path: Path, kind: str, server: str)
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_store_with_a_schedule_or_an_event_is_no_target(tmp_path: Path, kind: str, server: str) -> None:
+    with opened("memory", tmp_path, "source") as source, opened(kind, tmp_path, "target", server) as target:
+        target.transact_blocking(lambda session: session.events.keep(EVENT, delivered_at=None))
+        with pytest.raises(CopyRefused, match="has named events already; copy into an empty store"):
+            copy_store(source, target)
+        target.transact_blocking(lambda session: session.schedules.insert(SCHEDULE))
+        with pytest.raises(CopyRefused, match="has schedules already; copy into an empty store"):
+            copy_store(source, target)
+        assert target.read_blocking(sum_of).events.rows == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_store_with_settings_of_queues_is_no_target(tmp_path: Path, kind: str, server: str) -> None:
     with opened("memory", tmp_path, "source") as source, opened(kind, tmp_path, "target", server) as target:
         furnish(source)
@@ -174,6 +228,11 @@ class LosesLogs(Spoils):
         yield from (attrs.evolve(copy, logs=()) for copy in copies)
 
 
+class LosesChildren(Spoils):
+    def spoil(self, copies: Sequence[TaskCopy]) -> Iterator[TaskCopy]:
+        yield from (attrs.evolve(copy, children=copy.children[1:]) for copy in copies)
+
+
 class ChangesANumber(Spoils):
     def spoil(self, copies: Sequence[TaskCopy]) -> Iterator[TaskCopy]:
         for copy in copies:
@@ -185,7 +244,10 @@ class ChangesTheOrder(Spoils):
         yield from reversed(copies)
 
 
-@pytest.mark.parametrize("spoiling", [LosesATask, LosesHistory, LosesLogs, ChangesANumber, ChangesTheOrder])
+SPOILINGS = [LosesATask, LosesHistory, LosesLogs, LosesChildren, ChangesANumber, ChangesTheOrder]
+
+
+@pytest.mark.parametrize("spoiling", SPOILINGS)
 def test_a_target_that_gives_back_something_else_keeps_nothing(spoiling: type[Spoils]) -> None:
     source, target = MemoryStore(), PassingStore(spoiling)
     furnish(source)

@@ -25,8 +25,10 @@ from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, TaskRecord
 from milepost.lifecycle.refusals import CancelAccepted, KeyTaken
 from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.ties import Join
 from milepost.payload import JsonText
 from milepost.stores import operations
+from milepost.stores.enqueueing import Enqueued
 from milepost.stores.filter import TaskFilter
 from milepost.stores.open import connect_store, open_store
 from milepost.stores.postgres.hints import channel_of
@@ -261,8 +263,8 @@ def enqueuing(n: int, on_conflict: OnConflict) -> Callable[[PostgresSession], ob
     return lambda session: operations.enqueue(session, [draft(n, on_conflict)])
 
 
-CREATED = {n: Success((operations.Enqueued(task_id(n), created=True),)) for n in (1, 2)}
-KEPT = Success((operations.Enqueued(task_id(1), created=False),))
+CREATED = {n: Success((Enqueued(task_id(n), created=True),)) for n in (1, 2)}
+KEPT = Success((Enqueued(task_id(1), created=False),))
 TAKEN = Failure(KeyTaken("send", "k", task_id(1)))
 
 
@@ -475,6 +477,16 @@ def a_turn(session: PostgresSession, ends: list[Event]) -> None:
     session.logs.append([LogLine(record.id, record.fence, 0, NOW, 20, "send", "working") for record in records])
     session.logs.of(records[0].id, limit=10)
     session.logs.prune(before=NOW + HOUR, limit=10)
+    parent, *children = [record.id for record in records[:30]]
+    session.joins.put(parent, children)
+    session.joins.end(session.get(children))
+    session.joins.reopen(children)
+    session.joins.unfinished([parent, *children])
+    session.joins.unfinished_of(parent)
+    session.joins.counts([parent])
+    session.joins.children([parent])
+    session.joins.hand_over(parent, children[0])
+    session.joins.descendants([parent])
     session.ends.remove([EndedTask(record.id, record.state, NOW, record.revision) for record in records])
     session.delete([records[1].id])
 
@@ -488,14 +500,21 @@ def test_what_a_turn_does_reaches_its_rows_by_indexes_and_touches_few_pages(
     fill(each_place, 5_000, "send", due_at=NOW)
     fill(each_place, 5_000, "send", priority=9, due_at=NOW + HOUR)
     fill(each_place, 5_000, "unknown", due_at=NOW)
+    waiting: dict[str, Any] = {"state": TaskState.SUSPENDED, "due_at": None, "join": Join.ALL_FINISHED}
+    with each_place.committed() as session:
+        session.insert(samples(1, 2, **waiting))
+        session.joins.put(task_id(1), [TaskId(f"sendpending0{n}") for n in range(1, 5_001)])
+        session.joins.put(task_id(2), [TaskId(f"unknownpending0{n}") for n in range(1, 5_001)])
     if analyzed:
-        for table in ("milepost_task", "milepost_history"):
+        for table in ("milepost_task", "milepost_history", "milepost_child"):
             each_place.watcher.execute(sql.SQL("analyze {}").format(sql.Identifier(SCHEMA, table)))
     session = each_place.session()
+    explained.clear()
     a_turn(session, [DONE, events.Interrupted()])
     names = {name for name, _ in explained}
     assert {"claim", "settle", "write", "report", "get_locked", "next_due"} <= names
     assert {"append_logs", "prune_logs", "delete_ended"} <= names
+    assert {"end_children", "reopen_children", "unfinished", "hand_over_children", "descendants"} <= names
     for name, plan in explained:
         scanned = {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
         assert scanned <= {"milepost_queue"}, f"{name} scans a table"  # a handful of rows, read whole

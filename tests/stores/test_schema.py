@@ -17,11 +17,12 @@ import pytest
 
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord
-from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.states import LimitKind, TaskState
+from milepost.lifecycle.ties import Join, Tie
 from milepost.payload import JsonText
 from milepost.stores.open import connect_store
 from milepost.stores.sqlite.migrations import SCHEMA_VERSION
-from milepost.testing.conformance.kit import sample
+from milepost.testing.conformance.kit import NOW, sample
 
 DRIVERS = ("apsw", "sqlite3")
 HEADER = "-- What the migrations make of an empty file. Committed to be read and compared, never executed.\n\n"
@@ -89,9 +90,34 @@ def test_a_record_with_every_field_set_comes_back_as_it_was(tmp_path: Path, driv
         deadline_at=next(moments),
         created_at=next(moments),
         started_at=next(moments),
+        early_proceed_at=next(moments),
+        start_by=next(moments),
+        rate_key="rate",
+        concurrency_key="share",
+        limited_by=LimitKind.RATE,
+        slot_at=next(moments),
+        parent=TaskId("above"),
+        parent_position="1.7.1",
+        schedule="nightly",
+        schedule_at=next(moments),
+        ties=Tie.AWAITED | Tie.HOOKED,
+        join=Join.ALL_SUCCEEDED,
+        awaited_event="paid",
+        awaited_key="order 7",
+        received_json=JsonText("5"),
     )
+    usual = attrs.asdict(TaskRecord(id=whole.id, name="send", created_at=NOW), recurse=False)
+    unset = [name for name, value in usual.items() if getattr(whole, name) == value]
+    assert unset == ["id", "name", "finished_at"]
     ended = attrs.evolve(
-        whole, id=TaskId("ended"), state=TaskState.FAILED, executor=None, due_at=None, finished_at=next(moments)
+        whole,
+        id=TaskId("ended"),
+        state=TaskState.FAILED,
+        executor=None,
+        due_at=None,
+        finished_at=next(moments),
+        parent_position="1.7.2",
+        schedule_at=next(moments),
     )
     store = connect_store(f"sqlite:///{tmp_path}/tasks.db?driver={driver}")
     store.transact_blocking(lambda session: session.insert([whole, ended]))

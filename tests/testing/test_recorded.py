@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -85,6 +86,13 @@ async def test_the_execution_knows_who_it_is() -> None:
     assert (execution.id, execution.attempt, execution.key) == (twin.id, twin.attempt, twin.key) == ("t", 3, "k")
     assert execution.log.extra == twin.log.extra == {"task_id": "t", "attempt": 3}
     assert execution.log.logger.name == "milepost.task"
+
+
+def test_a_recording_has_the_instant_of_a_schedule_where_it_is_given_one() -> None:
+    instant = datetime(2030, 1, 1, tzinfo=UTC)
+    execution = recorded_execution(Progress(), scheduled_at=instant)
+    assert execution.scheduled_at == execution.blocking.scheduled_at == instant
+    assert recorded_execution(Progress()).scheduled_at is None
 
 
 async def test_the_idempotency_key_is_new_after_each_commit() -> None:

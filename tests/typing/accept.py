@@ -14,13 +14,19 @@ from attrs import evolve, field, frozen
 from returns.result import Result
 
 from milepost import (
+    ALL_FINISHED,
     BlockingClient,
     BlockingExecution,
+    BlockingGroupHandle,
     BlockingTaskHandle,
     BulkSummary,
     CancelAccepted,
     Cancellation,
     CancelRefused,
+    ChainBroken,
+    ChainState,
+    ChildCount,
+    Children,
     Client,
     CompatibilityReport,
     Crash,
@@ -29,22 +35,35 @@ from milepost import (
     EnqueueRefusal,
     Execution,
     Failure,
+    GroupHandle,
     LogLine,
     ModificationFailed,
+    NamedEvent,
     Next,
     Outcome,
+    Overlap,
+    PayloadRefused,
     ProceedRefused,
     PruneSummary,
     RequeueRefused,
     Retention,
     Retry,
+    SagaFailed,
+    SagaState,
+    Schedule,
+    ScheduleInfo,
+    ScheduleNotFound,
+    ScheduleSync,
+    SentTo,
     SeveralTasksFound,
     StateMachine,
     Statement,
+    StepResults,
     Store,
     Success,
     Suspended,
     Task,
+    TaskGroup,
     TaskHandle,
     TaskId,
     TaskNotFound,
@@ -55,15 +74,22 @@ from milepost import (
     TaskResult,
     TaskState,
     Transaction,
+    TriggerRefused,
     WrongState,
+    chain,
     check_compatibility,
     check_compatibility_blocking,
+    daily,
     from_result,
+    group,
+    saga,
     secret,
+    sync_schedules,
     task,
 )
 from milepost.machine import MachineTask
 from milepost.results import TaskValue
+from milepost.testing import EVERY_CHECKPOINT, CrashReport, OpenExecutor, VirtualClock, assert_enqueued, crash_matrix
 
 
 @frozen
@@ -360,6 +386,59 @@ def carried(moment: datetime) -> None:
     assert_type(Suspended().then_enqueue(follow_up).until_finished().with_effects(effect), Suspended)
     assert_type(Failure.with_error(Lost()).with_effects(effect).final(), Failure[Never, Lost])
     assert_type(Cancellation.with_error(Lost()).then_enqueue(follow_up), Cancellation[Never, Lost])
+    together = group([follow_up, group([follow_up])], then=follow_up, on=ALL_FINISHED, fail_fast=True)
+    assert_type(Suspended().then_enqueue(follow_up, together).until_finished(fail_fast=True), Suspended)
+
+
+async def joined(execution: Execution[Waiting], blocking: BlockingExecution[Waiting]) -> None:
+    assert_type(execution.children.of(pure), list[Outcome[Receipt, Refused]])
+    assert_type(blocking.children.of(pure), list[Outcome[Receipt, Refused]])
+    assert_type([outcome for outcome in execution.children.of(pure) if isinstance(outcome, Crash)], list[Crash])
+
+
+# What follows of an end: for one task's types, or for any.
+
+
+def make_good(order: Order, waiting: Waiting, outcome: Outcome[Receipt, Lost]) -> Sequence[TaskRequest | TaskGroup]:
+    return [pure.with_metadata(order), group([])] if isinstance(outcome, Failure) else []
+
+
+def tell(order: object, waiting: object, outcome: Outcome[object, object], children: Children) -> list[TaskRequest]:
+    return []
+
+
+@task(on_outcome=make_good, name="hooked", retry=Retry.never())
+async def hooked(order: Order, waiting: Waiting, execution: Execution[Waiting]) -> TaskResult[Receipt, Lost, Waiting]:
+    return Suspended(waiting)
+
+
+@task(on_outcome=tell)
+def hooked_by_any(order: Order, waiting: Waiting) -> TaskResult[Receipt, Lost]:
+    return Failure.with_error(Lost())
+
+
+@task(blocking=True, on_outcome=make_good)
+def hooked_thread(order: Order, waiting: Waiting, execution: BlockingExecution[Waiting]) -> TaskResult[Receipt, Lost]:
+    return Failure.with_error(Lost())
+
+
+@task(cpu_bound=True, on_outcome=tell)
+def hooked_process(order: Order, waiting: Waiting) -> TaskResult[Receipt, Lost]:
+    return Failure.with_error(Lost())
+
+
+@task(on_outcome=lambda order, waiting, outcome: [])
+def hooked_by_lambda(order: Order, waiting: Waiting) -> TaskResult[Receipt, Lost]:
+    return Failure.with_error(Lost())
+
+
+async def hooked_tasks(execution: Execution[Waiting]) -> None:
+    assert_type(hooked.with_metadata(Order(1)), TaskRequest[Order, Waiting, Receipt, Lost])
+    assert_type(await hooked(Order(1), Waiting(), execution), TaskResult[Receipt, Lost, Waiting])
+    assert_type(hooked_by_any(Order(1), Waiting()), TaskResult[Receipt, Lost])
+    assert_type(hooked_thread.with_metadata(Order(1)), TaskRequest[Order, Waiting, Receipt, Lost])
+    assert_type(hooked_process(Order(1), Waiting()), TaskResult[Receipt, Lost])
+    assert_type(hooked_by_lambda(Order(1), Waiting()), TaskResult[Receipt, Lost])
 
 
 # Clients: handles know what their task answers with; refusals are values.
@@ -387,6 +466,8 @@ async def client_verbs(client: Client, id: TaskId) -> None:
     assert_type(await client.delete_all(TaskQuery(), everything=True), BulkSummary)
     assert_type(await client.logs(id), list[LogLine])
     assert_type(await client.prune(Retention(completed=timedelta(days=7))), PruneSummary)
+    assert_type(await client.send_event(PAID, "order-42", Receipt(1)), SentTo)
+    assert_type(await client.send_event("paid", "order-42", {"number": 1}, id="w1", keep=timedelta(days=1)), SentTo)
 
 
 def blocking_client_verbs(client: BlockingClient, id: TaskId) -> None:
@@ -394,6 +475,51 @@ def blocking_client_verbs(client: BlockingClient, id: TaskId) -> None:
     assert_type(handle, BlockingTaskHandle[Receipt, Refused])
     assert_type(handle.wait(timeout_seconds=30), Outcome[Receipt, Refused])
     assert_type(client.get(id), Result[TaskRecord, TaskNotFound])
+    assert_type(client.send_event(PAID, "order-42", Receipt(1)), SentTo)
+    assert_type(client.within(object()).send_event(PAID, "order-42", Receipt(1)), SentTo)
+
+
+PAID = NamedEvent("paid", Receipt)
+
+
+@task
+async def awaiting(order: Order, _: Waiting, execution: Execution[Waiting]) -> TaskResult[Receipt, Refused, Waiting]:
+    assert_type(PAID, NamedEvent[Receipt])
+    assert_type(execution.received(PAID), Receipt | None)
+    assert_type(NamedEvent("named", str | None), NamedEvent[str | None])
+    plain = execution.received("paid")
+    if plain is not None:
+        return Success.with_result(Receipt(plain["number"]))
+    waits = Suspended.with_execution_metadata(Waiting("a")).for_result(Receipt).for_error(Refused)
+    return waits.until_event(PAID, "order-42", within=timedelta(days=7))
+
+
+@task(blocking=True)
+def awaiting_in_a_thread(
+    order: Order, _: Waiting, execution: BlockingExecution[Waiting]
+) -> TaskResult[Receipt, Refused]:
+    receipt = execution.received(PAID)
+    assert_type(receipt, Receipt | None)
+    return Suspended().until_event("paid", "order-42") if receipt is None else Success.with_result(receipt)
+
+
+async def groups(client: Client, blocking: BlockingClient, connection: object) -> None:
+    requests: list[TaskRequest | TaskGroup] = [
+        pure.with_metadata(Order(1)),
+        group([committing.with_metadata(Order(2))]),
+    ]
+    counted = await client.enqueue_group(requests, on=ALL_FINISHED)
+    assert_type(counted, GroupHandle[ChildCount, ChildCount])
+    assert_type(await counted.wait(), Outcome[ChildCount, ChildCount])
+    typed = await client.enqueue_group(requests, pure.with_metadata(Order(3)), fail_fast=True)
+    assert_type(await typed.wait(1), Outcome[Receipt, Refused])
+    assert_type(await typed.progress(), ChildCount)
+    assert_type(await typed.cancel(reason="late"), Result[CancelAccepted, CancelRefused])
+    assert_type(blocking.enqueue_group(requests), BlockingGroupHandle[ChildCount, ChildCount])
+    assert_type(blocking.enqueue_group(requests, pure.with_metadata(Order(3))).wait(), Outcome[Receipt, Refused])
+    assert_type(client.within(connection).enqueue_group(requests), GroupHandle[ChildCount, ChildCount])
+    assert_type(await client.requeue(typed, descendants=True), Result[TaskRecord, RequeueRefused])
+    assert_type(await client.count(TaskQuery().with_parent(typed.id).with_schedule("nightly")), int)
 
 
 async def queries(client: Client) -> None:
@@ -539,3 +665,138 @@ def machines_in_other_words() -> list[Task]:
     )
     assert_type(third, MachineTask[Empty, Waiting, Empty, Empty])
     return [first, second, third]
+
+
+# Flows: a chain has the metadata of its first task, the result of its last and the errors of all; lambdas of a saga see
+# its metadata, the results of the steps before and what is to be undone.
+
+
+@task
+def order_number(text: str, _: Empty) -> TaskResult[Order, str]:
+    return Success.with_result(Order(int(text)))
+
+
+@task
+async def ship_order(order: Order, _: Empty) -> TaskResult[Receipt, Refused]:
+    return Success.with_result(Receipt(order.id))
+
+
+@task
+def print_receipt(receipt: Receipt, _: Empty) -> TaskResult[int, Empty]:
+    return Success.with_result(1)
+
+
+@task
+def add_one(number: int, _: Empty) -> TaskResult[int, str]:
+    return Success.with_result(number + 1)
+
+
+async def chains(client: Client, execution: Execution[ChainState]) -> list[Task]:
+    printed = chain(order_number, ship_order, print_receipt)
+    assert_type(await client.enqueue(printed.with_metadata("1")), TaskHandle[int, str | Refused | Empty | ChainBroken])
+    assert_type(
+        await printed("1", ChainState(), execution), TaskResult[int, str | Refused | Empty | ChainBroken, ChainState]
+    )
+    two = chain(order_number, ship_order, name="two", retry=Retry.never(), queue="bulk")
+    assert_type(await client.enqueue(two.with_metadata("1")), TaskHandle[Receipt, str | Refused | ChainBroken])
+    six = chain(two, print_receipt, add_one, add_one, add_one, add_one)
+    assert_type(await client.enqueue(six.with_metadata("1")), TaskHandle[int, str | Refused | ChainBroken | Empty])
+    any_number = chain(*[add_one for _ in range(50)], name="any-number")
+    assert_type(await client.enqueue(any_number.with_metadata(1)), TaskHandle[int, str | ChainBroken])
+    return [
+        printed,
+        two,
+        six,
+        any_number,
+        chain(two, print_receipt, add_one, add_one),
+        chain(two, print_receipt, add_one, add_one, add_one),
+    ]
+
+
+def numbers_of(order: Order, done: StepResults) -> list[int]:
+    return [order.id, *done.of(add_one)]
+
+
+async def sagas(client: Client) -> None:
+    shipping = (
+        saga(Order)
+        .step(ship_order, lambda order, done: order)
+        .undo(print_receipt)
+        .fan_out(add_one, lambda order, done: [receipt.number for receipt in done.of(ship_order)])
+        .undo(order_number, lambda order, number: order_number.with_metadata(str(order.id + number)).with_priority(5))
+        .fan_out(add_one, numbers_of, name="add-more")
+        .step(add_one, lambda order, done: add_one.with_metadata(done.one(add_one)), name="add-last")
+        .for_result(Receipt, lambda order, done: done.one(ship_order))
+        .build(name="shipping", priority=1)
+    )
+    handle = await client.enqueue(shipping.with_metadata(Order(1)))
+    assert_type(handle, TaskHandle[Receipt, SagaFailed[Refused | str | Crash]])
+    assert_type(TaskQuery.for_task(shipping), TaskQuery[SagaState])
+    nothing = saga(Order).step(add_one, lambda order, done: order.id).build(name="nothing")
+    assert_type(await client.enqueue(nothing.with_metadata(Order(1))), TaskHandle[Empty, SagaFailed[str | Crash]])
+    match await handle.wait():
+        case Failure(error=SagaFailed(error=Refused())):
+            pass
+        case _:
+            pass
+
+
+# Schedules.
+
+
+async def schedules(client: Client, blocking: BlockingClient, store: Store) -> None:
+    nightly = Schedule("nightly", ship_order.with_metadata(Order(1)), daily().at("03:00"), overlap=Overlap.QUEUE)
+    assert_type(await client.schedule(nightly), Result[ScheduleInfo, PayloadRefused])
+    assert_type(blocking.schedule(nightly), Result[ScheduleInfo, PayloadRefused])
+    assert_type(await client.unschedule("nightly"), Result[ScheduleInfo, ScheduleNotFound])
+    assert_type(blocking.pause_schedule(nightly), Result[ScheduleInfo, ScheduleNotFound])
+    assert_type(await client.trigger(nightly), Result[TaskId, TriggerRefused])
+    assert_type(await client.schedules(), list[ScheduleInfo])
+    assert_type(await client.sync_schedules([nightly]), Result[ScheduleSync, PayloadRefused])
+    assert_type(await sync_schedules(store, [nightly], prune=True), Result[ScheduleSync, PayloadRefused])
+    assert_type(await sync_schedules(blocking, [nightly]), Result[ScheduleSync, PayloadRefused])
+
+
+async def scheduled(execution: Execution[Order]) -> None:
+    assert_type(execution.scheduled_at, datetime | None)
+
+
+# The testing kit: the world of a crash matrix is whatever its function makes, and a clock runs what is async.
+
+
+class World:
+    """What a task changes outside."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+
+def placing_into(world: World) -> Task[Order, Waiting, Receipt, Refused]:
+    return committing
+
+
+async def testing_kit(clock: VirtualClock, store: Store, open_an_executor: OpenExecutor) -> None:
+    report = await crash_matrix(
+        lambda world: placing_into(world),
+        Order(1),
+        world=World,
+        observe=lambda world: sorted(world.rows),
+        cuts=EVERY_CHECKPOINT,
+        execution_metadata=Waiting(),
+    )
+    assert_type(report, CrashReport)
+    assert_type(report.cuts, int)
+    assert_type([each.more for each in report.differences], list[tuple[str, ...]])
+    text: str = report
+    assert_enqueued(store, committing, committing.with_metadata(Order(1)))
+    assert_enqueued(Success.with_result(1).then_enqueue(committing.with_metadata(Order(1))), committing)
+    async with open_an_executor(committing) as executor:
+        print(executor.id, text)
+
+
+def running_by_a_clock(clock: VirtualClock, client: Client) -> None:
+    async def number(of: Order) -> int:
+        return of.id
+
+    assert_type(clock.run(number, Order(1)), int)
+    assert_type(clock.now(), datetime)

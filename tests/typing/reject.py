@@ -19,19 +19,28 @@ from milepost import (
     Crash,
     Execution,
     Failure,
+    NamedEvent,
     Next,
     Outcome,
+    Schedule,
     StateMachine,
     Statement,
+    Store,
     Success,
     Suspended,
     Task,
     TaskHandle,
     TaskQuery,
+    TaskRequest,
     TaskResult,
+    chain,
+    daily,
+    group,
+    saga,
     secret,
     task,
 )
+from milepost.testing import VirtualClock, assert_enqueued, crash_matrix
 
 
 @frozen
@@ -258,6 +267,31 @@ def carried() -> None:
     Success.with_result(1).then_enqueue(pure)  # type: ignore[arg-type]
     Success.with_result(1).with_effects("delete from cart")  # type: ignore[arg-type]
     Success.with_result(1).with_effects(Statement("delete from cart where id = ?", 5))  # type: ignore[arg-type]
+    Success.with_result(1).then_enqueue(group([pure]))  # type: ignore[list-item]
+    group([pure.with_metadata(Order(1))], then=group([]))  # type: ignore[arg-type]
+    Failure.with_error(1).until_finished(fail_fast=True)  # type: ignore[attr-defined]
+
+
+def hook_of_another_order(order: Refused, waiting: Elsewhere, outcome: Outcome[Receipt, Refused]) -> list[TaskRequest]:
+    return []
+
+
+def hook_of_another_result(order: Order, waiting: Elsewhere, outcome: Outcome[int, Refused]) -> list[TaskRequest]:
+    return []
+
+
+def hook_of_no_requests(order: Order, waiting: Elsewhere, outcome: Outcome[Receipt, Refused]) -> str:
+    return ""
+
+
+def hooked(order: Order, waiting: Elsewhere) -> TaskResult[Receipt, Refused]:
+    return Failure.with_error(Refused("no"))
+
+
+def hooks() -> None:
+    task(on_outcome=hook_of_another_order)(hooked)  # type: ignore[arg-type]
+    task(on_outcome=hook_of_another_result)(hooked)  # type: ignore[arg-type]
+    task(on_outcome=hook_of_no_requests)(hooked)  # type: ignore[arg-type]
 
 
 # What a client gives, and takes.
@@ -273,6 +307,23 @@ async def client_verbs(client: Client) -> None:
     await client.prune(timedelta(days=7))  # type: ignore[arg-type]
     TaskQuery.for_task(pure).with_execution_metadata(Elsewhere())  # type: ignore[arg-type]
     TaskQuery.for_task(pure).with_state("suspended")  # type: ignore[arg-type]
+
+
+PAID = NamedEvent("paid", Receipt)
+
+
+async def named_events(client: Client, blocking: BlockingClient, execution: Execution[Waiting]) -> Order | None:
+    await client.send_event(PAID, "order-42", Order(1))  # type: ignore[misc]
+    await client.send_event(PAID, "order-42")  # type: ignore[call-overload]
+    await client.send_event(5, "order-42", 1)  # type: ignore[call-overload]
+    await client.send_event(PAID, 42, Receipt(1))  # type: ignore[call-overload]
+    blocking.send_event(PAID, "order-42", Order(1))  # type: ignore[misc]
+    client.within(None).send_event(PAID, "order-42", Order(1))  # type: ignore[misc]
+    Suspended().until_event(PAID)  # type: ignore[call-arg]
+    Suspended().until_event(42, "order-42")  # type: ignore[arg-type]
+    Suspended().until_event(PAID, "order-42", within=5)  # type: ignore[arg-type]
+    NamedEvent("paid")  # type: ignore[call-arg]
+    return execution.received(PAID)  # type: ignore[return-value]
 
 
 def elsewhere(progress: Elsewhere) -> Elsewhere:
@@ -413,6 +464,76 @@ def machines() -> None:
     whole.build(name="order", queue=5)  # type: ignore[arg-type]
     whole.build(name="order").with_metadata(Receipt(1))  # type: ignore[arg-type]
     whole.build(name="order").with_metadata(Order(1)).with_execution_metadata(Elsewhere())  # type: ignore[arg-type]
+
+
+# A chain hands over what the next task takes; what a saga asks of its tasks and undos is checked in lambdas too.
+
+
+@task
+def number_order(number: int, progress: Elsewhere) -> TaskResult[Order, Lost]:
+    return Success.with_result(Order(number))
+
+
+def chains() -> None:
+    chain(pay)  # type: ignore[misc]
+    chain(number_order, number_order)  # type: ignore[misc]
+    chain(pay, number_order)  # type: ignore[misc]
+    chain(number_order, pay, pay)  # type: ignore[misc]
+    chain(number_order, pay, number_order, pay)  # type: ignore[misc]
+    chain(number_order, pay, name=5)  # type: ignore[call-overload]
+    chain(number_order, pay, blocking=True)  # type: ignore[call-overload]
+    chain(number_order, pay).with_metadata(Order(1))  # type: ignore[arg-type]
+    chain(number_order, step_from_a_number)  # type: ignore[call-overload]
+
+
+def sagas() -> None:
+    begun = saga(Order)
+    paid = begun.step(pay, lambda order, done: order)
+    begun.build()  # type: ignore[call-arg]
+    begun.undo(pay)  # type: ignore[attr-defined]
+    begun.step(pay, lambda order, done: order.id)  # type: ignore[arg-type, return-value]
+    begun.step(pay, lambda order, done: order.number)  # type: ignore[attr-defined]
+    begun.step(pay, lambda order, done: number_order.with_metadata(1))  # type: ignore[arg-type, return-value]
+    begun.step(pay, lambda order: order)  # type: ignore[arg-type, misc]
+    begun.step(step_from_a_number, lambda order, done: order.id)  # type: ignore[arg-type]
+    begun.fan_out(number_order, lambda order, done: order.id)  # type: ignore[arg-type, return-value]
+    begun.fan_out(number_order, lambda order, done: [str(order.id)])  # type: ignore[list-item]
+    begun.step(pay, lambda order, done: done.of(pay)[0])  # type: ignore[arg-type, return-value]
+    paid.undo(number_order)  # type: ignore[arg-type]
+    paid.undo(number_order, lambda order, receipt: receipt)  # type: ignore[arg-type, return-value]
+    paid.undo(number_order, lambda order, receipt: receipt.operation)  # type: ignore[attr-defined]
+    paid.undo(number_order, lambda order, receipt: receipt.number).undo(pay)  # type: ignore[attr-defined]
+    paid.for_result(str, lambda order, done: order.name)  # type: ignore[attr-defined]
+    paid.build(name="paid", cpu_bound=True)  # type: ignore[call-arg]
+    paid.build(name="paid").with_metadata(Receipt(1))  # type: ignore[arg-type]
+
+
+# A schedule has a request, and terms that are values.
+
+
+async def schedules(client: Client, request: TaskRequest[Order, Waiting, Receipt, Refused]) -> None:
+    Schedule("nightly", request, "0 3 * * *")  # type: ignore[arg-type]
+    Schedule("nightly", Order(1), daily())  # type: ignore[arg-type]
+    Schedule("nightly", request, daily(), overlap="skip")  # type: ignore[arg-type]
+    await client.schedule(request)  # type: ignore[arg-type]
+    await client.trigger(7)  # type: ignore[arg-type]
+
+
+# The testing kit knows the types of what it is given.
+
+
+def planting(world: list[int]) -> Task[Order, Waiting, Receipt, Refused]:
+    raise NotImplementedError(world)
+
+
+async def testing_kit(clock: VirtualClock, store: Store) -> None:
+    await crash_matrix(planting, Receipt(1), world=list[int], observe=len)  # type: ignore[arg-type]
+    await crash_matrix(planting, Order(1), world=set[int], observe=len)  # type: ignore[misc]
+    await crash_matrix(planting, Order(1), world=list[int], observe=len, cuts="all")  # type: ignore[arg-type]
+    await crash_matrix(planting, Order(1), world=list[int])  # type: ignore[call-arg]
+    assert_enqueued(store, Order(1))  # type: ignore[arg-type]
+    assert_enqueued(Order(1), planting([]))  # type: ignore[arg-type]
+    clock.advance("1 day")  # type: ignore[arg-type]
 
 
 # A value says what it says for good.

@@ -13,21 +13,28 @@ from milepost.client.compatibility import (
     check_compatibility_blocking,
 )
 from milepost.client.executors import ExecutorInfo
+from milepost.client.groups import BlockingGroupHandle, GroupHandle
 from milepost.client.query import TaskPage, TaskQuery
 from milepost.client.queues import QueueInfo
+from milepost.client.schedule_info import ScheduleInfo, ScheduleSync
+from milepost.client.scheduling import sync_schedules, sync_schedules_blocking
 from milepost.client.within import TransactionClient
 
 __all__ = [
     "BlockingClient",
+    "BlockingGroupHandle",
     "BlockingTaskHandle",
     "BlockingTransactionClient",
     "BulkSummary",
     "Client",
     "CompatibilityReport",
     "ExecutorInfo",
+    "GroupHandle",
     "Incompatible",
     "NewerVersion",
     "QueueInfo",
+    "ScheduleInfo",
+    "ScheduleSync",
     "TaskHandle",
     "TaskPage",
     "TaskQuery",
@@ -35,4 +42,6 @@ __all__ = [
     "UnknownTask",
     "check_compatibility",
     "check_compatibility_blocking",
+    "sync_schedules",
+    "sync_schedules_blocking",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -19,17 +19,17 @@ from milepost.client.bulk import BulkSummary
 from milepost.client.checks import checked_reason, checked_timeout, who
 from milepost.client.editing import Edit
 from milepost.client.executors import ExecutorInfo, executors
+from milepost.client.groups import BlockingGroupHandle, BlockingGroupVerbs, blocking_group_handle
 from milepost.client.logs import logs
-from milepost.client.outcomes import outcome_of
 from milepost.client.proceeding import Modify, Order
 from milepost.client.pruning import prune
 from milepost.client.query import TaskPage, TaskQuery
 from milepost.client.queues import QueueInfo
-from milepost.client.room import until_room_blocking
+from milepost.client.room import stored_blocking
+from milepost.client.scheduling import BlockingScheduleVerbs
+from milepost.client.sending import BlockingEventVerbs
 from milepost.client.steps import take_blocking
 from milepost.client.targets import Target, gone, id_of
-from milepost.errors import CommitUnknown, StoreError
-from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.gates import Gate
 from milepost.lifecycle.queues import UNSET, QueueSettings, Unset, WhenFull
 from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
@@ -45,12 +45,14 @@ from milepost.lifecycle.refusals import (
 from milepost.lifecycle.retention import PruneSummary, Retention
 from milepost.results import Outcome
 from milepost.stores import operations
+from milepost.stores.enqueueing import Enqueued
 from milepost.stores.facts import explain
 from milepost.stores.open import connect_store
-from milepost.stores.operations import Enqueued
 from milepost.stores.protocol import Hint, Store, checked_store
 from milepost.stores.tables import LogLine
 from milepost.tasks import AnyTask, TaskRequest
+from milepost.tasks.group import TaskGroup
+from milepost.tasks.outcomes import outcome_of
 
 M = TypeVar("M")
 X = TypeVar("X")
@@ -83,7 +85,7 @@ class BlockingTaskHandle(Generic[R_co, E_co]):
 
 @final
 @frozen(eq=False)
-class BlockingClient:
+class BlockingClient(BlockingGroupVerbs, BlockingScheduleVerbs, BlockingEventVerbs):
     """Asks a store from any thread; `Client` says what each verb does.
 
     Made over a store that is open already, or by `connect`, which opens one: a context manager that closes it.
@@ -139,14 +141,15 @@ class BlockingClient:
         drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
-        answers = until_room_blocking(self.store, partial(self._enqueue, drafts.unwrap()), timeout_seconds)
+        answers = stored_blocking(self.store, drafts.unwrap(), timeout_seconds)
         if not isinstance(answers, Success):
             return Failure(answers.failure())
         return Success([self._handle(a, r.task) for a, r in zip(answers.unwrap(), kept, strict=True)])
 
     def within(self, connection: Any) -> BlockingTransactionClient:
         """The verbs that change one task inside your own open transaction on `connection`; as `Client.within`."""
-        return BlockingTransactionClient(self.store.over(connection), self._handle, self.audit)
+        session = self.store.over(connection)
+        return BlockingTransactionClient(session, self._handle, self._group_handle, self.audit)
 
     def get(self, id: Target) -> Result[TaskRecord, TaskNotFound]:
         """One task as it is stored."""
@@ -169,11 +172,16 @@ class BlockingClient:
         return self.store.read_blocking(partial(explain, id=id_of(id)))
 
     @overload
-    def wait(self, target: BlockingTaskHandle[R, E], *, timeout_seconds: float | None = None) -> Outcome[R, E]: ...
+    def wait(
+        self, target: BlockingTaskHandle[R, E] | BlockingGroupHandle[R, E], *, timeout_seconds: float | None = None
+    ) -> Outcome[R, E]: ...
     @overload
     def wait(self, target: TaskId, *, timeout_seconds: float | None = None) -> Outcome[Any, Any]: ...
     def wait(
-        self, target: BlockingTaskHandle[Any, Any] | TaskId, *, timeout_seconds: float | None = None
+        self,
+        target: BlockingTaskHandle[Any, Any] | BlockingGroupHandle[Any, Any] | TaskId,
+        *,
+        timeout_seconds: float | None = None,
     ) -> Outcome[Any, Any]:
         """The outcome of a task, once there is one; as `Client.wait`."""
         id = id_of(target)
@@ -186,7 +194,7 @@ class BlockingClient:
                 if not isinstance(found, Success):
                     raise gone(id)
                 record = found.unwrap()
-                ended = target.outcome(record) if isinstance(target, BlockingTaskHandle) else outcome_of(record, None)
+                ended = outcome_of(record, None) if isinstance(target, str) else target.outcome(record)
                 if ended is not None:
                     return ended
                 left = give_up_at - time.monotonic()
@@ -228,10 +236,14 @@ class BlockingClient:
         """Who works on the store, the longest running first; as `Client.executors`."""
         return self.store.read_blocking(executors)
 
-    def cancel(self, id: Target, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
-        """End a task, or ask a running one to stop; as `Client.cancel`."""
+    def cancel(
+        self, id: Target, *, reason: str = "", by: str = "", descendants: bool = False
+    ) -> Result[CancelAccepted, CancelRefused]:
+        """End a task, or ask a running one to stop, if so asked with its descendants; as `Client.cancel`."""
         reason, by = checked_reason(reason), who(by)
-        return self.store.transact_blocking(partial(operations.cancel, id=id_of(id), reason=reason, by=by))
+        return self.store.transact_blocking(
+            partial(operations.cancel, id=id_of(id), reason=reason, by=by, descendants=descendants)
+        )
 
     @overload
     def proceed(
@@ -266,10 +278,18 @@ class BlockingClient:
         return take_blocking(self.store, Order.of(target, modify, at, reason=reason, by=by).steps())
 
     def requeue(
-        self, id: Target, *, from_start: bool = False, edit: Edit | None = None, reason: str = "", by: str = ""
+        self,
+        id: Target,
+        *,
+        from_start: bool = False,
+        edit: Edit | None = None,
+        reason: str = "",
+        by: str = "",
+        descendants: bool = False,
     ) -> Result[TaskRecord, RequeueRefused]:
-        """Run a final or quarantined task again; as `Client.requeue`."""
-        return take_blocking(self.store, bulk.requeue(id, from_start=from_start, edit=edit, reason=reason, by=by))
+        """Run a final or quarantined task again, if so asked with its descendants; as `Client.requeue`."""
+        steps = bulk.requeue(id, from_start=from_start, edit=edit, reason=reason, by=by, descendants=descendants)
+        return take_blocking(self.store, steps)
 
     def delete(self, id: Target, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
         """Remove a task that does not run; as `Client.delete`."""
@@ -321,14 +341,8 @@ class BlockingClient:
         """Remove now what `retention` does not keep; as `Client.prune`."""
         return take_blocking(self.store, prune(retention))
 
-    def _enqueue(self, drafts: Sequence[Draft]) -> verbs.EnqueueAnswer:
-        try:
-            return self.store.transact_blocking(verbs.enqueue(drafts))
-        except CommitUnknown as unknown:
-            try:
-                return self.store.transact_blocking(verbs.enqueue_again(drafts))
-            except StoreError as fault:
-                raise unknown from fault
-
     def _handle(self, answer: Enqueued, task: AnyTask) -> BlockingTaskHandle[Any, Any]:
         return BlockingTaskHandle(answer.id, answer.created, task, self)
+
+    def _group_handle(self, head: Enqueued, made: TaskGroup) -> BlockingGroupHandle[Any, Any]:
+        return blocking_group_handle(head, made, self)

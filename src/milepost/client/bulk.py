@@ -109,13 +109,18 @@ def delete_all(query: TaskQuery[Any], *, reason: str, by: str, everything: bool)
 
 
 def requeue(
-    target: Target, *, from_start: bool, edit: Edit | None, reason: str, by: str
+    target: Target, *, from_start: bool, edit: Edit | None, reason: str, by: str, descendants: bool
 ) -> Steps[Result[TaskRecord, RequeueRefused]]:
-    """Run one task again, perhaps of an edited request."""
+    """Run one task again, perhaps of an edited request, or with what descends from it."""
     id = id_of(target)
+    if descendants and (from_start or edit is not None):
+        raise ConfigurationError(
+            "`descendants` runs again what a task has enqueued, and `from_start` and `edit` let the task enqueue it "
+            "anew: ask for one of them"
+        )
     if edit is None:
         plain = partial(operations.requeue, from_start=from_start, reason=checked_reason(reason), by=who(by))
-        answered: Result[TaskRecord, RequeueRefused] = yield Write(partial(plain, id=id))
+        answered: Result[TaskRecord, RequeueRefused] = yield Write(partial(plain, id=id, descendants=descendants))
         return answered
     decide = requeueing(None if isinstance(target, str) else target.task, from_start, edit, reason, by)
     answer = (yield from _change([id], TaskFilter(), decide))[id]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic, TypeVar, cast, final, overload
@@ -16,19 +16,19 @@ from milepost.client.bulk import BulkSummary
 from milepost.client.checks import checked_reason, checked_timeout, who
 from milepost.client.editing import Edit
 from milepost.client.executors import ExecutorInfo, executors
+from milepost.client.groups import GroupHandle, GroupVerbs, group_handle
 from milepost.client.logs import logs
-from milepost.client.outcomes import outcome_of
 from milepost.client.proceeding import Modify, Order
 from milepost.client.pruning import prune
 from milepost.client.query import TaskPage, TaskQuery
 from milepost.client.queues import QueueInfo
-from milepost.client.room import until_room
+from milepost.client.room import stored
+from milepost.client.scheduling import ScheduleVerbs
+from milepost.client.sending import EventVerbs
 from milepost.client.steps import take
 from milepost.client.targets import Target, id_of
 from milepost.client.waiting import Waits
 from milepost.client.within import TransactionClient
-from milepost.errors import CommitUnknown, StoreError
-from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.gates import Gate
 from milepost.lifecycle.queues import UNSET, QueueSettings, Unset, WhenFull
 from milepost.lifecycle.record import Audit, HistoryEvent, TaskId, TaskRecord
@@ -44,11 +44,13 @@ from milepost.lifecycle.refusals import (
 from milepost.lifecycle.retention import PruneSummary, Retention
 from milepost.results import Outcome
 from milepost.stores import operations
+from milepost.stores.enqueueing import Enqueued
 from milepost.stores.facts import explain
-from milepost.stores.operations import Enqueued
 from milepost.stores.protocol import Store, checked_store
 from milepost.stores.tables import LogLine
 from milepost.tasks import AnyTask, TaskRequest
+from milepost.tasks.group import TaskGroup
+from milepost.tasks.outcomes import outcome_of
 
 M = TypeVar("M")
 X = TypeVar("X")
@@ -79,7 +81,7 @@ class TaskHandle(Generic[R_co, E_co]):
 
 @final
 @frozen(eq=False)
-class Client:
+class Client(GroupVerbs, ScheduleVerbs, EventVerbs):
     """Asks a store from trio. Expected refusals are `returns` values, faults of the store are `StoreError`s.
 
     `audit` is how much history is kept of tasks that neither their definition nor their request decides on.
@@ -122,7 +124,7 @@ class Client:
         drafts = verbs.drafts_of(kept, self.audit)
         if not isinstance(drafts, Success):
             return Failure(drafts.failure())
-        answers = await until_room(self.store, partial(self._enqueue, drafts.unwrap()), timeout_seconds)
+        answers = await stored(self.store, drafts.unwrap(), timeout_seconds)
         if not isinstance(answers, Success):
             return Failure(answers.failure())
         return Success([self._handle(a, r.task) for a, r in zip(answers.unwrap(), kept, strict=True)])
@@ -134,7 +136,7 @@ class Client:
         PostgreSQL a `psycopg.Connection`, or SQLAlchemy's `Connection` over one, to the same database. Raises TypeError
         for another kind.
         """
-        return TransactionClient(self.store.over(connection), self._handle, self.audit)
+        return TransactionClient(self.store.over(connection), self._handle, self._group_handle, self.audit)
 
     async def get(self, id: Target) -> Result[TaskRecord, TaskNotFound]:
         """One task as it is stored."""
@@ -157,11 +159,13 @@ class Client:
         return await self.store.read(partial(explain, id=id_of(id)))
 
     @overload
-    async def wait(self, target: TaskHandle[R, E], *, timeout_seconds: float | None = None) -> Outcome[R, E]: ...
+    async def wait(
+        self, target: TaskHandle[R, E] | GroupHandle[R, E], *, timeout_seconds: float | None = None
+    ) -> Outcome[R, E]: ...
     @overload
     async def wait(self, target: TaskId, *, timeout_seconds: float | None = None) -> Outcome[Any, Any]: ...
     async def wait(
-        self, target: TaskHandle[Any, Any] | TaskId, *, timeout_seconds: float | None = None
+        self, target: TaskHandle[Any, Any] | GroupHandle[Any, Any] | TaskId, *, timeout_seconds: float | None = None
     ) -> Outcome[Any, Any]:
         """The outcome of a task, once there is one; by id, results and errors are plain JSON values.
 
@@ -170,7 +174,7 @@ class Client:
         id = id_of(target)
         seconds = checked_timeout(timeout_seconds)
         record = await self._waits.until_ended(id, seconds)
-        found = target.outcome(record) if isinstance(target, TaskHandle) else outcome_of(record, None)
+        found = outcome_of(record, None) if isinstance(target, str) else target.outcome(record)
         return cast("Outcome[Any, Any]", found)
 
     async def pause_queue(self, name: str, *, reason: str = "") -> QueueSettings:
@@ -214,13 +218,19 @@ class Client:
         """Who works on the store, the longest running first; the last sign of life of each says with what load."""
         return await self.store.read(executors)
 
-    async def cancel(self, id: Target, *, reason: str = "", by: str = "") -> Result[CancelAccepted, CancelRefused]:
+    async def cancel(
+        self, id: Target, *, reason: str = "", by: str = "", descendants: bool = False
+    ) -> Result[CancelAccepted, CancelRefused]:
         """End a waiting, suspended or quarantined task now; ask a running one to stop, on whatever machine it runs.
 
-        History keeps the reason, and `by`: who asks.
+        With `descendants` also all that its results have enqueued, and theirs, in the same transaction, even if the
+        task itself has ended; what a running one of them still enqueues is cancelled as well. What an `on_outcome`
+        enqueues is left to run, for it makes good what was broken off. History keeps the reason, and `by`: who asks.
         """
         reason, by = checked_reason(reason), who(by)
-        return await self.store.transact(partial(operations.cancel, id=id_of(id), reason=reason, by=by))
+        return await self.store.transact(
+            partial(operations.cancel, id=id_of(id), reason=reason, by=by, descendants=descendants)
+        )
 
     @overload
     async def proceed(
@@ -265,16 +275,28 @@ class Client:
         return await take(self.store, Order.of(target, modify, at, reason=reason, by=by).steps())
 
     async def requeue(
-        self, id: Target, *, from_start: bool = False, edit: Edit | None = None, reason: str = "", by: str = ""
+        self,
+        id: Target,
+        *,
+        from_start: bool = False,
+        edit: Edit | None = None,
+        reason: str = "",
+        by: str = "",
+        descendants: bool = False,
     ) -> Result[TaskRecord, RequeueRefused]:
         """Run a final or quarantined task again: from its last commit, same idempotency key, or from the start.
+
+        From its last commit, it waits again for children that have not ended. With `descendants` whatever of these
+        failed, was cancelled or quarantined runs again as well, in the same transaction, and who had waited for one of
+        them waits again; it does not go with `from_start` or `edit`, of which this raises `ConfigurationError`.
 
         `edit` is a pure function of metadata and execution metadata that gives both anew, for this and every later
         start: of the task's types by a handle, JSON values by a bare id, so that it may repair what no task can read.
         Where it raises, or gives what cannot be stored, nothing is written (`ModificationFailed`). History keeps the
         reason, and `by`: who asks.
         """
-        return await take(self.store, bulk.requeue(id, from_start=from_start, edit=edit, reason=reason, by=by))
+        steps = bulk.requeue(id, from_start=from_start, edit=edit, reason=reason, by=by, descendants=descendants)
+        return await take(self.store, steps)
 
     async def delete(self, id: Target, *, reason: str = "", by: str = "") -> Result[TaskRecord, DeleteRefused]:
         """Remove a task that does not run, with its history and logs; gives its last record.
@@ -347,14 +369,8 @@ class Client:
         """
         return await take(self.store, prune(retention))
 
-    async def _enqueue(self, drafts: Sequence[Draft]) -> verbs.EnqueueAnswer:
-        try:
-            return await self.store.transact(verbs.enqueue(drafts))
-        except CommitUnknown as unknown:
-            try:
-                return await self.store.transact(verbs.enqueue_again(drafts))
-            except StoreError as fault:
-                raise unknown from fault
-
     def _handle(self, answer: Enqueued, task: AnyTask) -> TaskHandle[Any, Any]:
         return TaskHandle(answer.id, answer.created, task, self)
+
+    def _group_handle(self, head: Enqueued, made: TaskGroup) -> GroupHandle[Any, Any]:
+        return group_handle(head, made, self)

@@ -106,6 +106,14 @@ class TaskQuery(Generic[X_inv]):
         """Tasks with one of these correlations."""
         return self._with(correlations=_each(correlations, str, "a correlation is text"))
 
+    def with_parent(self, *parents: TaskId) -> Self:
+        """Tasks that the results of one of these tasks have enqueued, and members of one of these groups."""
+        return self._with(parents=_each(parents, str, "a parent is meant by its id, as a record or a handle has it"))
+
+    def with_schedule(self, *schedules: str) -> Self:
+        """Tasks that one of the schedules with these keys has enqueued, by a trigger too."""
+        return self._with(schedules=_each(schedules, str, "a schedule is meant by its key, which is text"))
+
     def with_metadata(self, value: object = None, /, **fields: object) -> Self:
         """Tasks whose metadata contains `value` and these fields."""
         return self._with(metadata=self.filter.metadata + _parts(value, fields, None))

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 import trio
 from returns.result import Failure, Result, Success
 
 from milepost.client.checks import checked_timeout
-from milepost.client.verbs import EnqueueAnswer
-from milepost.errors import ConfigurationError
+from milepost.client.verbs import EnqueueAnswer, enqueue, enqueue_again
+from milepost.errors import CommitUnknown, ConfigurationError, StoreError
+from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.refusals import EnqueueRefusal
+from milepost.stores.enqueueing import Enqueued
 from milepost.stores.intake import RoomAwaited
-from milepost.stores.operations import Enqueued
 from milepost.stores.protocol import Hint, Store
 
 _POLL_SECONDS: Final = 1.0
@@ -26,6 +27,36 @@ _PAUSE_SECONDS: Final = 0.02
 """A busy fleet ends tasks all the time, and each try is a transaction."""
 
 Settled: TypeAlias = Result[tuple[Enqueued, ...], EnqueueRefusal]
+
+
+async def stored(store: Store, drafts: Sequence[Draft], timeout_seconds: float | None) -> Settled:
+    """Store drafts, all or none, once there is room; a lost reply is asked for once more."""
+
+    async def ask() -> EnqueueAnswer:
+        try:
+            return await store.transact(enqueue(drafts))
+        except CommitUnknown as unknown:
+            try:
+                return await store.transact(enqueue_again(drafts))
+            except StoreError as fault:
+                raise unknown from fault
+
+    return await until_room(store, ask, timeout_seconds)
+
+
+def stored_blocking(store: Store, drafts: Sequence[Draft], timeout_seconds: float | None) -> Settled:
+    """`stored` for a thread without trio."""
+
+    def ask() -> EnqueueAnswer:
+        try:
+            return store.transact_blocking(enqueue(drafts))
+        except CommitUnknown as unknown:
+            try:
+                return store.transact_blocking(enqueue_again(drafts))
+            except StoreError as fault:
+                raise unknown from fault
+
+    return until_room_blocking(store, ask, timeout_seconds)
 
 
 async def until_room(store: Store, ask: Callable[[], Awaitable[EnqueueAnswer]], seconds: float | None) -> Settled:

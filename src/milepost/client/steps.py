@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, TypeAlias, TypeVar, final
+from typing import Any, Protocol, TypeAlias, TypeVar, final, runtime_checkable
 
 from attrs import frozen
 
+from milepost.lifecycle.record import Audit
 from milepost.stores.protocol import Session, Store
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class HasStore(Protocol):
+    """What a part of a client's verbs needs of the client, of either kind."""
+
+    @property
+    def store(self) -> Store:
+        """What it asks."""
+        ...
+
+    @property
+    def audit(self) -> Audit:
+        """How much history is kept of what asks for no level of its own."""
+        ...
 
 
 @final

@@ -13,7 +13,7 @@ from milepost.tasks import AnyTask
 
 
 class Handle(Protocol):
-    """What `TaskHandle` and `BlockingTaskHandle` have in common: which task, and its definition."""
+    """What the handles of tasks and groups have in common: which task, and its definition."""
 
     @property
     def id(self) -> TaskId:
@@ -21,8 +21,8 @@ class Handle(Protocol):
         ...
 
     @property
-    def task(self) -> AnyTask:
-        """The task's definition."""
+    def task(self) -> AnyTask | None:
+        """The task's definition; None for a group without a continuation."""
         ...
 
 

@@ -16,8 +16,8 @@ from milepost.lifecycle.record import Audit, TaskId, TaskRecord
 from milepost.lifecycle.refusals import EnqueueRefusal, EnqueueRefused, IdTaken, KeyTaken, TaskNotFound
 from milepost.payload import PayloadRefused
 from milepost.stores import operations
+from milepost.stores.enqueueing import Enqueued
 from milepost.stores.intake import NoRoom, RoomAwaited
-from milepost.stores.operations import Enqueued
 from milepost.stores.protocol import Session
 from milepost.tasks import TaskRequest
 
@@ -66,6 +66,9 @@ def enqueue_again(drafts: Sequence[Draft]) -> Verb[EnqueueAnswer]:
 
     def verb(session: Session) -> EnqueueAnswer:
         there = {record.id for record in session.get([draft.id for draft in drafts if not draft.replays])}
+        for draft in reversed(drafts):  # a head comes after its members, who were stored with it or joined
+            if draft.parent in there:
+                there.add(draft.id)
         rest = operations.enqueue(session, [draft for draft in drafts if draft.id not in there])
         return rest.map(lambda answers: _in_order(drafts, there, answers))
 
@@ -82,10 +85,13 @@ def insert(
 ) -> Result[tuple[Enqueued, ...], EnqueueRefusal]:
     """Encode and insert, all or none, in a transaction that is already open."""
     drafts = drafts_of(requests, audit)
-    if not isinstance(drafts, Success):
-        return Failure(drafts.failure())
+    return inserted(session, drafts.unwrap()) if isinstance(drafts, Success) else Failure(drafts.failure())
+
+
+def inserted(session: Session, drafts: Sequence[Draft]) -> Result[tuple[Enqueued, ...], EnqueueRefusal]:
+    """`enqueue`, in a transaction that is already open."""
     # Who holds a transaction open must not wait for others in it.
-    return enqueue(drafts.unwrap())(session).alt(lambda no: no.full if isinstance(no, RoomAwaited) else no)
+    return enqueue(drafts)(session).alt(lambda no: no.full if isinstance(no, RoomAwaited) else no)
 
 
 def or_raise(answer: Result[T, EnqueueRefusal]) -> T:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import final
 
 import trio
 
-from milepost.client.outcomes import ENDED_STATES
 from milepost.client.targets import gone
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.stores.filter import TaskFilter
+from milepost.stores.hint_watch import HintWatch
 from milepost.stores.protocol import Hint, Session, Store, Watch
+from milepost.tasks.outcomes import ENDED_STATES
 
 _POLL_SECONDS = 1.0
 _CROWD = 100
@@ -64,7 +66,7 @@ class Waits:
             while id not in self._ended:
                 # A leader that was cancelled after it was told leaves the looking to the next one.
                 if not self._told:
-                    await watch.wait(_POLL_SECONDS)
+                    await watch.wait(_poll_seconds(watch))
                     self._told = True
                 wanted = tuple(each for each in self._wanted if each not in self._ended)
                 await self._look(wanted)
@@ -97,6 +99,10 @@ class Waits:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _poll_seconds(watch: Watch) -> float:
+    return math.inf if isinstance(watch, HintWatch) and watch.misses_nothing else _POLL_SECONDS
 
 
 def _ended(session: Session, wanted: tuple[TaskId, ...]) -> dict[TaskId, TaskRecord | None]:

@@ -13,6 +13,7 @@ from milepost.executor.commits import Commits
 from milepost.executor.config import ExecutorConfig
 from milepost.executor.pruning import Pruning
 from milepost.executor.run import Run
+from milepost.executor.scheduling import Scheduling
 from milepost.executor.statistics import ExecutorStatistics
 from milepost.executor.tending import tend_limits
 from milepost.executor.turn import release_all
@@ -38,6 +39,7 @@ class Engine:
         self._turns = Turns(store, registry, config, begin=self._begin, observer=observer)
         self._commits = Commits(store, self._turns)
         self._pruning = Pruning(store, lambda: self.config)
+        self._scheduling = Scheduling(store, lambda: self.config, self._turns.tell)
 
     @property
     def executor(self) -> str:
@@ -65,7 +67,7 @@ class Engine:
             try:
                 async with trio.open_nursery() as system:
                     loops = (self._turns.run, self._listen, self._keep_house, self._tell_of_changes, self._pruning.run)
-                    for loop in (*loops, self._tend_limits):
+                    for loop in (*loops, self._tend_limits, self._scheduling.run):
                         system.start_soon(loop)
                     self._turns.tell(ExecutorStarted(self.executor))
                     async with trio.open_nursery() as self._bodies:
@@ -107,6 +109,7 @@ class Engine:
             refused=turns.refused,
             turns=turns.taken,
             pruned=self._pruning.total.tasks,
+            fired=self._scheduling.fired,
             store=turns.health.condition,
         )
 
@@ -136,9 +139,10 @@ class Engine:
     async def _give_back(self) -> None:
         turns = self._turns
         lines = turns.logs.take()  # of runs whose end could not be carried any more
-        give_back = partial(release_all, executor=self.executor, policies=turns.policies, lines=lines)
+        give_back = partial(release_all, policies=turns.policies, lines=lines)
         try:
-            turns.tell(ExecutorStopped(self.executor, await self._store.transact(give_back)))
+            released = await turns.standing.give_back(give_back)
+            turns.tell(ExecutorStopped(self.executor, released))
         except StoreError as error:
             _log.warning("could not give the lease back (%s): the others wait until it runs out", error)
 
@@ -146,7 +150,7 @@ class Engine:
         watch = self._store.watch(Hint.DUE | Hint.CANCEL)
         try:
             while True:
-                if await watch.wait(60):
+                if await watch.wait(max(60, self.config.poll_seconds)):
                     self._turns.hear()
         finally:
             watch.close()
@@ -163,7 +167,7 @@ class Engine:
                 self._reconfigured.set()
 
     async def _tend_limits(self) -> None:
-        await tend_limits(self._store, lambda: self._turns.policies)
+        await tend_limits(self._store, lambda: self._turns.policies, lambda: self.config.poll_seconds)
 
     async def _watch_for_breaks(self) -> None:
         """Once something stops the whole program, give back what runs before it does."""
@@ -176,7 +180,11 @@ class Engine:
         turns = self._turns
         while True:
             config = turns.config
-            await trio.sleep(max(0.005, min(0.25, config.lease_seconds / 20, config.cleanup_seconds / 4)))
+            if not turns.workload.runs:  # nothing to see to but the lease, which the idle turns look at too
+                with trio.move_on_after(config.lease_seconds / 3):
+                    await turns.workload.wait_for(lambda: bool(turns.workload.runs))
+            pause = min(config.poll_seconds / 4, config.lease_seconds / 20, config.cleanup_seconds / 4)
+            await trio.sleep(max(0.005, pause))
             turns.workload.hurry(config.cleanup_seconds)
             if turns.standing.is_lost:
                 turns.give_up_runs()

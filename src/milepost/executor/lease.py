@@ -78,7 +78,8 @@ class LeaseKeeper:
 
     def _keep(self) -> None:
         period = self._lease_seconds / 3
-        while not self._closing.wait(max(0.01, min(period, period - self.age_seconds))):
+        # What could not be renewed in time is tried again soon, but a store that is away is not asked all the time.
+        while not self._closing.wait(max(period / 16, min(period, period - self.age_seconds))):
             if not self._ask_trio():
                 return
             silent_seconds = time.monotonic() - self._answered_at

@@ -22,6 +22,7 @@ from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.shares import Shares, has_waited
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.transition import Policy, transition
+from milepost.stores import flow
 from milepost.stores.protocol import Session
 
 _LINES_MAX = 200
@@ -162,4 +163,4 @@ def _let_in(session: Session, waiting: Iterable[TaskRecord], now: datetime, besi
     decisions = [transition(record, events.LetIn(), now=now) for record in waiting]
     changes = [*beside, *(decision for decision in decisions if isinstance(decision, Transition))]
     if changes:
-        session.write(changes)
+        flow.write(session, changes, now=now)

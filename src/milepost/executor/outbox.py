@@ -11,7 +11,9 @@ from attrs import define
 
 from milepost.effects import Statement
 from milepost.errors import ClaimLost
+from milepost.executor.follow_ups import may_be_refused
 from milepost.executor.run import Run
+from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.events import Event
 
 
@@ -23,9 +25,17 @@ class Parcel:
     run: Run
     event: Event
     effects: tuple[Statement, ...] = ()
+    follow_ups: tuple[Draft, ...] = ()
     waiter: trio.lowlevel.Task | None = None
     taken: bool = False
     raise_cancel: Callable[[], NoReturn] | None = None
+
+    @property
+    def goes_alone(self) -> bool:
+        """Whether it may be refused for what it carries, which must take nobody else's turn down."""
+        if not self.follow_ups:  # as nearly always
+            return bool(self.effects)
+        return bool(self.effects) or any(may_be_refused(draft, self.run.record) for draft in self.follow_ups)
 
     def resolve(self, answer: outcome.Outcome[None]) -> None:
         """Wake the waiter with the parcel's fate."""
@@ -61,6 +71,8 @@ class Outbox:
         A parcel that no turn has taken yet can be cancelled; one that a turn carries reports what really happened.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        if parcel.run.lost or parcel.run.ending:  # perhaps no turn comes any more that would refuse it
+            raise ClaimLost(f"the task {parcel.run.id} belongs to another run, or this run has ended")
         parcel.waiter = trio.lowlevel.current_task()
 
         def abort(raise_cancel: Any) -> trio.lowlevel.Abort:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar, cast, final
+from datetime import datetime
+from typing import Any, Protocol, TypeVar, cast, final, overload
 
 import attrs
 import trio
 from attrs import define, field, frozen
 from returns.result import Result, Success
 
+from milepost.codec.secrets import without
 from milepost.effects import Transaction
 from milepost.errors import ClaimLost, InvalidPayload
 from milepost.executor.logbook import RunLog
@@ -18,10 +20,13 @@ from milepost.lifecycle import events
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.payload import JsonText, PayloadRefused, storable_text
 from milepost.tasks import AnyTask, StopKind, Stopping
+from milepost.tasks.children import NO_CHILDREN, Children
 from milepost.tasks.execution import TaskLog
+from milepost.tasks.named_event import NamedEvent, named
 
 T = TypeVar("T")
 E = TypeVar("E")
+P = TypeVar("P")
 
 
 @final
@@ -39,7 +44,9 @@ class Run:
     lost: bool = False
     moved: events.Moved | None = None
     log: RunLog | None = None
+    children: Children = NO_CHILDREN
     scope: trio.CancelScope = field(init=False)
+    _secrets: frozenset[str] = frozenset()
     _stopping: Stopping | None = None
     _committing: bool = False
     _committers: trio.lowlevel.ParkingLot | None = None
@@ -68,9 +75,18 @@ class Run:
             return attrs.evolve(event, moved=self.moved)
         return event
 
+    def received(self, event: NamedEvent[P]) -> P | None:
+        """What came with the event, if it is the one that the task has waited for."""
+        text = self.record.received_json
+        if text is None or self.record.awaited_event != event.name:
+            return None
+        payload = event.read(text)
+        self._secrets |= event.codec.secrets_in(text)
+        return payload
+
     def hide(self, text: str) -> str:
         """`text` without the secrets that the run was given."""
-        return self.task.hide(text, self.record)
+        return without(self.task.hide(text, self.record), self._secrets)
 
     async def begin_commit(self) -> None:
         """Wait until no child of the function is committing, so that commits are ordered; then `end_commit` is owed."""
@@ -174,9 +190,27 @@ class RunExecution:
         return self._run.record.key
 
     @property
+    def scheduled_at(self) -> datetime | None:
+        """The instant of its schedule."""
+        return self._run.record.schedule_at
+
+    @property
     def idempotency_key(self) -> str:
         """Stable at this committed position."""
         return self._run.record.idempotency_key
+
+    @property
+    def children(self) -> Children:
+        """What became of the tasks that it has waited for."""
+        return self._run.children
+
+    @overload
+    def received(self, event: NamedEvent[P]) -> P | None: ...
+    @overload
+    def received(self, event: str) -> Any: ...
+    def received(self, event: NamedEvent[Any] | str) -> Any:
+        """What came with the event that it has waited for."""
+        return self._run.received(named(event))
 
     @property
     def log(self) -> TaskLog:
@@ -260,9 +294,27 @@ class BlockingRunExecution:
         return self._inner.key
 
     @property
+    def scheduled_at(self) -> datetime | None:
+        """The instant of its schedule."""
+        return self._inner.scheduled_at
+
+    @property
     def idempotency_key(self) -> str:
         """Stable at this committed position."""
         return self._inner.idempotency_key
+
+    @property
+    def children(self) -> Children:
+        """What became of the tasks that it has waited for."""
+        return self._inner.children
+
+    @overload
+    def received(self, event: NamedEvent[P]) -> P | None: ...
+    @overload
+    def received(self, event: str) -> Any: ...
+    def received(self, event: NamedEvent[Any] | str) -> Any:
+        """What came with the event that it has waited for."""
+        return self._inner.received(event)
 
     @property
     def log(self) -> TaskLog:

@@ -17,11 +17,15 @@ from milepost.codec.scalars import shown as in_short
 from milepost.codec.secrets import without
 from milepost.crash import Crash, CrashKind
 from milepost.effects import Statement
-from milepost.errors import FollowUpsUnsupported, InvalidResult
+from milepost.errors import InvalidResult, TaskDefinitionError
+from milepost.executor.follow_ups import follow_up_drafts
 from milepost.lifecycle import events
+from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.events import Event
+from milepost.lifecycle.record import TaskRecord
+from milepost.lifecycle.ties import Join
 from milepost.payload import JsonText, PayloadRefused
-from milepost.results import Cancellation, Failure, Final, Success, Suspended, TaskResult, Unchanged, Wake
+from milepost.results import Cancellation, Failure, Final, Success, Suspended, TaskResult, Unchanged, UntilEvent, Wake
 from milepost.tasks import AnyTask, StopKind, Stopping
 
 
@@ -66,20 +70,23 @@ _RESULTS = (Success, Failure, Suspended, Cancellation)
 @final
 @frozen
 class Settlement:
-    """What a run's end means: the event, and the effects to run in the transaction that stores it."""
+    """What a run's end means: the event, and what is to happen in the transaction that stores it, if that takes the
+    result as it is."""
 
     event: Event
     effects: tuple[Statement, ...] = ()
+    follow_ups: tuple[Draft, ...] = ()
 
 
-def settle(task: AnyTask, ending: Ending, *, hide: Callable[[str], str] = str) -> Settlement | None:
+def settle(task: AnyTask, ending: Ending, record: TaskRecord, *, hide: Callable[[str], str] = str) -> Settlement | None:
     """Decide what `ending` means for the task; None when the run lost its claim and nothing may be written.
 
-    `hide` takes the secrets that the run was given out of what its code has raised.
+    Follow-ups that ask for no audit level of their own get that of `record`. `hide` takes the secrets that the run was
+    given out of what its code has raised.
     """
     match ending:
         case Returned(value):
-            return _returned(task, value)
+            return _returned(task, value, record)
         case Raised(error):
             return Settlement(_crashed(task, error, hide))
         case Stopped(stopping):
@@ -91,12 +98,18 @@ def settle(task: AnyTask, ending: Ending, *, hide: Callable[[str], str] = str) -
             assert_never(ending)
 
 
-def _returned(task: AnyTask, value: object) -> Settlement:
+def _returned(task: AnyTask, value: object, record: TaskRecord) -> Settlement:
     if not _is_result(value):
         return Settlement(_crashed(task, _not_a_result(task, value)))
-    if value.follow_ups or (isinstance(value, Suspended) and value.wake is Wake.UNTIL_FINISHED):
-        return Settlement(_crashed(task, _unsupported(task)))
-    return Settlement(_event(task, value), value.effects)
+    event = _event(task, value)
+    if isinstance(event, events.Crashed):
+        return Settlement(event)
+    if not value.follow_ups:
+        return Settlement(event, value.effects)
+    try:
+        return Settlement(event, value.effects, follow_up_drafts(task, value.follow_ups, record))
+    except (InvalidResult, TaskDefinitionError) as error:
+        return Settlement(_crashed(task, error))
 
 
 def _is_result(value: object) -> TypeIs[AnyResult]:
@@ -145,11 +158,17 @@ def _failed(task: AnyTask, value: Failure[Any, Any], text: JsonText) -> Event:
 
 
 def _suspended(value: Suspended[Any, Any, Any], text: JsonText | None) -> Event:
+    enqueues = bool(value.follow_ups)
     match value.wake:
         case datetime() | timedelta() | None as until:
-            return events.Suspended(text, until)
-        case wake:
-            return events.Suspended(text, at_once=wake is Wake.AT_ONCE)
+            return events.Suspended(text, until, enqueues=enqueues)
+        case Wake.UNTIL_FINISHED | Wake.UNTIL_FINISHED_FAIL_FAST as wake if enqueues:
+            join = Join.ALL_FINISHED if wake is Wake.UNTIL_FINISHED else Join.ALL_FINISHED_FAIL_FAST
+            return events.Suspended(text, join=join, enqueues=True)
+        case UntilEvent(event=event, key=key, within=within):
+            return events.Suspended(text, within, event=event, key=key, enqueues=enqueues)
+        case Wake():  # without follow-ups there is nobody to wait for
+            return events.Suspended(text, at_once=True, enqueues=enqueues)
 
 
 def _stopped(task: AnyTask, stopping: Stopping) -> Event | None:
@@ -180,10 +199,3 @@ def _not_a_result(task: AnyTask, value: object) -> InvalidResult:
         return InvalidResult(f"{task.name!r} returned an unfinished {kind}: finish it with .for_error or .with_error")
     told = f"a {kind}" if task.has_secrets else in_short(value)
     return InvalidResult(f"{task.name!r} returned {told}, which is none of Success, Suspended, Failure, Cancellation")
-
-
-def _unsupported(task: AnyTask) -> FollowUpsUnsupported:
-    return FollowUpsUnsupported(
-        f"{task.name!r} returned follow-ups or until_finished(), which this executor does not carry out yet; "
-        "nothing was enqueued: enqueue them with a client instead"
-    )

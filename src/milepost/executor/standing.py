@@ -16,6 +16,7 @@ from secrets import token_hex
 from typing import final
 
 import attrs
+import trio
 
 from milepost.executor.config import ExecutorConfig
 from milepost.executor.lease import LeaseKeeper
@@ -53,6 +54,7 @@ class Standing:
         self._noticed = noticed
         self._gone = False
         self._keeper: LeaseKeeper | None = None
+        self._changing = trio.Lock()
 
     @property
     def keeper(self) -> LeaseKeeper:
@@ -80,11 +82,19 @@ class Standing:
 
     async def begin_again(self) -> None:
         """Go on under a new id. Raises StoreError, and may then be called again."""
-        before, self.executor, self._gone = self.executor, _new_executor_id(), True
-        sent_at = time.monotonic()
-        await self._store.transact(partial(self._change, before))
-        self._gone = False
-        self.keeper.begin_again(sent_at)
+        async with self._changing:
+            before, self.executor, self._gone = self.executor, _new_executor_id(), True
+            sent_at = time.monotonic()
+            await self._store.transact(partial(self._change, before))
+            self._gone = False
+            self.keeper.begin_again(sent_at)
+
+    async def give_back(self, release: Callable[[Session, str], int]) -> int:
+        """`release` what the executor has, by its id, and begin no more; gives what that gave. Raises StoreError."""
+        # A new lease that was asked for and came after this one is gone would be nobody's, and look alive.
+        await self._changing.acquire()
+        executor = self.executor
+        return await self._store.transact(lambda session: release(session, executor))
 
     async def announce_again(self) -> None:
         """Tell the others of changed settings. Raises StoreError, and may then be called again."""

@@ -15,7 +15,7 @@ class ExecutorStatistics:
     """Counts since the executor was opened, and what it does now.
 
     `discarded` are runs that lost their claim; `refused` are writes that the store refused because of that. `pruned`
-    are ended tasks that its retention did not keep.
+    are ended tasks that its retention did not keep, `fired` tasks that it enqueued for schedules.
     """
 
     executor: str
@@ -27,4 +27,5 @@ class ExecutorStatistics:
     refused: int
     turns: int
     pruned: int
+    fired: int
     store: StoreCondition

@@ -1,4 +1,5 @@
-"""Now and then, any executor sees to limits: who waits though there is room is let in, idle rates are forgotten."""
+"""Now and then, any executor sees to what nobody else does: who waits for a limit though there is room is let in, idle
+rates are forgotten, and so are named events that were kept for long enough."""
 
 from __future__ import annotations
 
@@ -17,18 +18,31 @@ from milepost.stores.protocol import Session, Store
 TEND_SECONDS = 30.0
 _NEXT_SECONDS = 1.0
 
+EVENTS_MAX = 500
+"""How many events one step forgets at most."""
 
-async def tend_limits(store: Store, policies: Callable[[], Mapping[str, Policy]]) -> None:
-    """Tend for ever, a bounded number of keys at a time. A store that is away is left to the turns to report."""
-    after: LimitKey | None = None
+
+async def tend_limits(
+    store: Store, policies: Callable[[], Mapping[str, Policy]], poll_seconds: Callable[[], float]
+) -> None:
+    """Tend for ever, a bounded number of keys at a time, and no more often than the executor looks for work.
+
+    A store that is away is left to the turns to report.
+    """
+    after, is_done = None, True
     while True:
         # Not all executors at the same time: each finds what the one before it has left.
-        await trio.sleep(_NEXT_SECONDS if after is not None else TEND_SECONDS * random.uniform(0.5, 1))
+        rest_seconds = max(TEND_SECONDS, poll_seconds()) * random.uniform(0.5, 1)
+        await trio.sleep(rest_seconds if is_done else _NEXT_SECONDS)
         try:
-            after = await store.transact(partial(_tended, policies=policies(), after=after))
+            after, is_done = await store.transact(partial(tend_all, policies=policies(), after=after))
         except StoreError:
-            after = None
+            after, is_done = None, True
 
 
-def _tended(session: Session, policies: Mapping[str, Policy], after: LimitKey | None) -> LimitKey | None:
-    return tend(session, policies, now=session.now(), after=after)
+def tend_all(session: Session, policies: Mapping[str, Policy], after: LimitKey | None) -> tuple[LimitKey | None, bool]:
+    """One step; gives behind which key of a limit the next one goes on, and whether there is nothing left to do."""
+    now = session.now()
+    forgotten = session.events.forget(before=now, limit=EVENTS_MAX)
+    after = tend(session, policies, now=now, after=after)
+    return after, after is None and forgotten < EVENTS_MAX

@@ -20,10 +20,13 @@ from milepost.executor.claiming import Catch, Demand, claim_work
 from milepost.executor.limiting import Admitted, admit
 from milepost.lifecycle import events
 from milepost.lifecycle.change import Transition
+from milepost.lifecycle.children import Child
+from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.transition import Policy, admission, is_suspect, transition
+from milepost.stores import flow
 from milepost.stores.protocol import Held, Lease, Report, Session
 from milepost.stores.tables import LogLine
 
@@ -50,6 +53,18 @@ class Delivery:
     event: Event
     policy: Policy
     effects: tuple[Statement, ...] = ()
+    follow_ups: tuple[Draft, ...] = ()
+
+    def carries_out(self, after: TaskRecord) -> bool:
+        """Whether what the result carries happens, where it makes `after` of the task: not for a failure that is tried
+        again, nor for a suspension that a cancel has ended."""
+        match self.event:
+            case events.Failed():
+                return after.state is TaskState.FAILED
+            case events.Suspended():
+                return after.state is not TaskState.CANCELLED
+            case _:
+                return True
 
     def frees_slot_of(self, queues: Set[str]) -> bool:
         """Whether it ends a run in one of `queues`."""
@@ -88,11 +103,13 @@ class TurnPlan:
 class TurnReceipt:
     """What became durable. `written` answers each delivery: the record as it is now, or None for a lost claim.
 
-    `limited` says how many tasks of each name were put back, by which of their limits.
+    `children` are those of claimed tasks that have waited for some. `limited` says how many tasks of each name were put
+    back, by which of their limits.
     """
 
     written: Sequence[TaskRecord | None]
     claimed: Sequence[TaskRecord] = ()
+    children: Mapping[TaskId, Sequence[Child]] = field(factory=dict[TaskId, Sequence[Child]])
     ended: Sequence[Transition] = ()
     limited: Mapping[tuple[str, LimitKind], int] = field(factory=dict[tuple[str, LimitKind], int])
     cancel_requests: Sequence[Held] = ()
@@ -129,9 +146,11 @@ def take_turn(session: Session, plan: TurnPlan) -> TurnReceipt:
         admitted = admit(session, alive_ones, handed_in, plan.policies, now=now)
     else:
         admitted = Admitted(alive_ones)
+    joined = [record.id for record in admitted.start if record.join is not None]
     return TurnReceipt(
         written=written,
         claimed=admitted.start,
+        children=session.joins.children(joined) if joined else {},
         ended=[*ended, *admitted.ended],
         limited=admitted.waiting,
         cancel_requests=session.cancel_requests(plan.executor) if plan.look_for_cancels else (),
@@ -161,7 +180,7 @@ def change_lease(session: Session, before: str | None, lease_from: Callable[[dat
 def deliver(session: Session, deliveries: Sequence[Delivery], *, now: datetime) -> list[TaskRecord | None]:
     """Write each delivery that still owns its task, in order; None answers those that do not."""
     transitions = [_decide(each.record, each, now) for each in deliveries]
-    answers = session.write(transitions) if transitions else []
+    answers = _write(session, deliveries, transitions, now) if transitions else []
     return [
         decided.after if written else _written_before(session, each) or _look_again(session, each, now)
         for each, decided, written in zip(deliveries, transitions, answers, strict=True)
@@ -171,7 +190,7 @@ def deliver(session: Session, deliveries: Sequence[Delivery], *, now: datetime) 
 def deliver_with_effects(session: Session, delivery: Delivery, lines: Sequence[LogLine]) -> TaskRecord:
     """Write one delivery, run its effects and store what its run has logged, all or nothing.
 
-    Raises `EffectRaised`, or `ClaimLost`.
+    Raises `EffectRaised`, `FollowUpRefused` or `ClaimLost`.
     """
     before = _written_before(session, delivery)
     if before is not None:
@@ -181,6 +200,8 @@ def deliver_with_effects(session: Session, delivery: Delivery, lines: Sequence[L
         raise ClaimLost(f"the task {delivery.record.id} belongs to another run")
     if lines:
         session.logs.append(lines)
+    if not delivery.carries_out(after):
+        return after
     try:
         for statement in delivery.effects:
             for parameters in statement.each():
@@ -230,6 +251,18 @@ def _decide(record: TaskRecord, delivery: Delivery, now: datetime) -> Transition
     raise ClaimLost(f"the task {record.id} is {record.state.value} and cannot take {delivery.event!r}")
 
 
+def _write(
+    session: Session, deliveries: Sequence[Delivery], transitions: Sequence[Transition], now: datetime
+) -> list[bool]:
+    if not any(each.follow_ups for each in deliveries):
+        return flow.write(session, transitions, now=now)
+    carried = [
+        flow.Carried(decided, each.follow_ups if each.carries_out(decided.after) else ())
+        for each, decided in zip(deliveries, transitions, strict=True)
+    ]
+    return flow.carry(session, carried, now=now)
+
+
 def _written_before(session: Session, delivery: Delivery) -> TaskRecord | None:
     """The record, if this very delivery is durable already and only the reply to its write was lost."""
     fresh = _owned(session, delivery.record)
@@ -246,7 +279,7 @@ def _look_again(session: Session, delivery: Delivery, now: datetime) -> TaskReco
     if fresh is None or fresh.state is not TaskState.RUNNING:
         return None
     decided = _decide(fresh, delivery, now)
-    return decided.after if session.write([decided]) == [True] else None
+    return decided.after if _write(session, [delivery], [decided], now) == [True] else None
 
 
 def _owned(session: Session, known: TaskRecord) -> TaskRecord | None:
@@ -271,7 +304,7 @@ def _admit(
         else:
             ended.append(_decide(record, Delivery(record, event, policy), now))
     if ended:
-        session.write(ended)
+        flow.write(session, ended, now=now)
     return admitted, ended
 
 

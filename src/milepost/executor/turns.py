@@ -133,9 +133,9 @@ class Turns:
                 if self.standing.is_lost:
                     await self._begin_again()
                 parcels = self.outbox.take()
-                shared = [parcel for parcel in parcels if not parcel.effects]
+                shared = [parcel for parcel in parcels if not parcel.goes_alone]
                 for parcel in parcels:
-                    if parcel.effects:
+                    if parcel.goes_alone:
                         self._in_flight += 1
                         nursery.start_soon(self._carry_alone, parcel, self.logs.take_of(parcel.run.id))
                 plan = self._plan(shared)
@@ -279,7 +279,7 @@ class Turns:
 
     def _delivery(self, parcel: Parcel) -> Delivery:
         run = parcel.run
-        return Delivery(run.record, parcel.event, self.policies[run.task.name], parcel.effects)
+        return Delivery(run.record, parcel.event, self.policies[run.task.name], parcel.effects, parcel.follow_ups)
 
     # What a turn gave
 
@@ -307,7 +307,7 @@ class Turns:
             self.standing.notice_loss()  # only an executor whose lease is gone can take over from itself
         elif receipt.claimed:
             self.claimed += len(receipt.claimed)
-            self._begin(self.workload.take(receipt.claimed, now=receipt.now))
+            self._begin(self.workload.take(receipt.claimed, receipt.children, now=receipt.now))
 
     def _written(self, parcel: Parcel, record: TaskRecord | None) -> None:
         run = parcel.run

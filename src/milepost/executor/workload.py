@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, final
 
@@ -16,10 +16,12 @@ from milepost.executor.outbox import Outbox, Parcel
 from milepost.executor.run import Committer, Run
 from milepost.executor.settle import Broken, Ending, Settlement, Stopped, settle
 from milepost.lifecycle import events
+from milepost.lifecycle.children import Child
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.transition import is_suspect
 from milepost.registry import Registry
 from milepost.tasks import AnyTask, Stopping, TaskShape
+from milepost.tasks.children import Children
 from milepost.telemetry import AttemptStarted, Observation, RunDiscarded
 
 _SUSPECT_SECONDS = 10.0
@@ -54,13 +56,18 @@ class Workload:
         """How many blocking tasks may run at once."""
         self._limiter.total_tokens = threads
 
-    def take(self, records: Iterable[TaskRecord], *, now: datetime) -> list[Run]:
-        """Give each claimed record a slot; `now` is the store's time of the claim."""
+    def take(
+        self, records: Iterable[TaskRecord], children: Mapping[TaskId, Sequence[Child]], *, now: datetime
+    ) -> list[Run]:
+        """Give each claimed record a slot; `now` is the store's time of the claim, `children` are those that some have
+        waited for."""
         start = trio.current_time()
         runs: list[Run] = []
         for record in records:
             task = self._registry.tasks[record.name]
             run = Run(record, task, start, *_limits(record, task, start, now))
+            if record.join is not None:
+                run.children = Children(children.get(record.id, ()), self._registry.tasks)
             if self._stopping is not None:
                 run.stop(self._stopping)
             self.runs[record.id] = run
@@ -69,6 +76,7 @@ class Workload:
             self.busy[record.queue] += 1
             self.active += 1
             runs.append(run)
+        self.look_up()
         return runs
 
     def begin(self, runs: Sequence[Run], nursery: trio.Nursery, committer: Committer) -> None:
@@ -157,7 +165,8 @@ class Workload:
                 self._hand_in(run, Stopped(stopping))
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` holds; it is looked at whenever a run ends or is stored, and at `look_up`."""
+        """Wait until `condition` holds; it is looked at whenever runs begin or one ends or is stored, and at
+        `look_up`."""
         while not condition():
             await self._onlookers.park()
 
@@ -197,12 +206,13 @@ class Workload:
         if settlement is None:
             self.lose(run)
         else:
-            self._outbox.put(Parcel(run, run.moving(settlement.event), settlement.effects))
+            event = run.moving(settlement.event)
+            self._outbox.put(Parcel(run, event, settlement.effects, settlement.follow_ups))
 
 
 def _settled(run: Run, ending: Ending) -> Settlement | None:
     try:
-        return settle(run.task, ending, hide=run.hide)
+        return settle(run.task, ending, run.record, hide=run.hide)
     except Exception as error:  # user code can hide in an error's or a policy's methods; it must not reach the engine
         return Settlement(events.Crashed(Crash.of(error, hide=run.hide)))
 

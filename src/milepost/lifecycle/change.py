@@ -52,6 +52,18 @@ class Transition:
             or before.concurrency_key != after.concurrency_key
         )
 
+    @property
+    def rewrites_ties(self) -> bool:
+        """Whether stores write how the task is tied to others too, which changes rarely: ties, join, awaited event."""
+        before, after = self.before, self.after
+        return (
+            before.ties is not after.ties
+            or before.join is not after.join
+            or before.awaited_event != after.awaited_event
+            or before.awaited_key != after.awaited_key
+            or before.received_json != after.received_json
+        )
+
 
 Decision: TypeAlias = Transition | WrongState
 

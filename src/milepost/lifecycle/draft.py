@@ -7,7 +7,9 @@ from enum import Enum
 from typing import NamedTuple, final
 
 from milepost.clock import later
+from milepost.lifecycle.joining import waiting
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord, deadline_from
+from milepost.lifecycle.ties import Join
 from milepost.payload import JsonText
 
 
@@ -25,8 +27,11 @@ class Draft(NamedTuple):
 
     `start` is when it may run first: an instant, a delay from its enqueueing, or None for at once; it must start within
     `start_within_seconds` from then on. `replays` says that its id was given to it, so that it may be there already.
-    `limit_keys` are its keys of rate and concurrency. A tuple, because these wait in great numbers until they are
-    inserted.
+    `limit_keys` are its keys of rate and concurrency. `parent` and `parent_position` say whose result enqueues it, and
+    at which place. With `waits_for`, ids of other drafts of the same call, it is inserted suspended until those have
+    ended, under `join`; none: it is due at once. `schedule` enqueues it, for its instant `schedule_at`.
+
+    A tuple, because these wait in great numbers until they are inserted.
     """
 
     blank: TaskRecord
@@ -43,6 +48,12 @@ class Draft(NamedTuple):
     start_within_seconds: float | None = None
     replays: bool = False
     limit_keys: tuple[str | None, str | None] = (None, None)
+    parent: TaskId | None = None
+    parent_position: str | None = None
+    waits_for: tuple[TaskId, ...] | None = None
+    join: Join | None = None
+    schedule: str | None = None
+    schedule_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -50,7 +61,10 @@ class Draft(NamedTuple):
         return self.blank.name
 
     def record(self, now: datetime) -> TaskRecord:
-        """The record that this draft becomes when it is enqueued at `now`; a start in the past means at once."""
+        """The record that this draft becomes when it is enqueued at `now`; a start in the past means at once.
+
+        With a join it waits for others, until it is looked whether there are any.
+        """
         match self.start:
             case None:
                 due_at = now
@@ -73,4 +87,9 @@ class Draft(NamedTuple):
         fields["start_by"] = deadline_from(due_at, self.start_within_seconds)
         fields["rate_key"], fields["concurrency_key"] = self.limit_keys
         fields["created_at"] = now
-        return TaskRecord.restored(fields)
+        if self.parent is not None:
+            fields["parent"], fields["parent_position"] = self.parent, self.parent_position
+        if self.schedule is not None:
+            fields["schedule"], fields["schedule_at"] = self.schedule, self.schedule_at
+        record = TaskRecord.restored(fields)
+        return record if self.join is None else waiting(record, self.join)

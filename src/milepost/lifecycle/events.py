@@ -12,7 +12,9 @@ from typing import TypeAlias, final
 from attrs import field, frozen
 
 from milepost.crash import Crash
+from milepost.lifecycle.children import ChildCount
 from milepost.lifecycle.states import LimitKind
+from milepost.lifecycle.ties import Join
 from milepost.payload import JsonText
 
 
@@ -58,12 +60,20 @@ class Succeeded:
 @final
 @frozen
 class Suspended:
-    """The task answered Suspended: with the next execution metadata or None, and until when (None: until proceeded)."""
+    """The task answered Suspended: with the next execution metadata or None, and until when (None: until proceeded).
+
+    With `join` it waits for the tasks that the result enqueues, and there are some. With `event` and `key` it waits for
+    that event, at most `until` then. `enqueues` says that the result carries follow-ups, which makes it a commit.
+    """
 
     execution_metadata: JsonText | None = field(repr=False)
     until: datetime | timedelta | None = None
     at_once: bool = False
     moved: Moved | None = None
+    join: Join | None = None
+    event: str | None = None
+    key: str | None = None
+    enqueues: bool = False
 
 
 @final
@@ -178,11 +188,40 @@ class Stalled:
 
 @final
 @frozen
+class ChildrenEnded:
+    """The last child that the task waits for has ended."""
+
+    count: ChildCount
+
+
+@final
+@frozen
+class ChildFailed:
+    """A child that the task waits for has ended without a success."""
+
+
+@final
+@frozen
+class Awaited:
+    """Somebody waits for the end of the task from now on."""
+
+
+@final
+@frozen
+class Received:
+    """The event that the task waits for was sent, with this payload."""
+
+    payload: JsonText = field(repr=False)
+
+
+@final
+@frozen
 class CancelRequested:
-    """Somebody outside asked for the end of the task; `by` is who."""
+    """Somebody outside asked for the end of the task; `by` is who. `tree`: and of all its descendants."""
 
     reason: str
     by: str = ""
+    tree: bool = False
 
 
 @final
@@ -207,12 +246,16 @@ class Edited:
 @final
 @frozen
 class Requeued:
-    """An operator opens a new epoch: from the last commit, or from the start, perhaps of an edited request."""
+    """An operator opens a new epoch: from the last commit, or from the start, perhaps of an edited request.
+
+    `rejoins`: of the children that it waited for last, some are opened again, and it waits for them again.
+    """
 
     from_start: bool = False
     reason: str = ""
     by: str = ""
     edited: Edited | None = None
+    rejoins: bool = False
 
 
 @final
@@ -245,6 +288,10 @@ Event: TypeAlias = (
     | Keyed
     | LetIn
     | Stalled
+    | ChildrenEnded
+    | ChildFailed
+    | Awaited
+    | Received
     | CancelRequested
     | CancelObeyed
     | Requeued

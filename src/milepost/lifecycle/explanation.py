@@ -16,11 +16,13 @@ from attrs import field, frozen
 
 from milepost.lifecycle import events, gates
 from milepost.lifecycle.change import Transition
+from milepost.lifecycle.children import ChildCount
 from milepost.lifecycle.gates import Gate, Load, Sharer
+from milepost.lifecycle.joining import GROUP_NAME
 from milepost.lifecycle.limiting import decide, lacks_key, rate_key, share_key
 from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.rates import RateUse
-from milepost.lifecycle.record import HistoryEvent, HistoryKind, TaskRecord
+from milepost.lifecycle.record import HistoryEvent, HistoryKind, TaskId, TaskRecord
 from milepost.lifecycle.shares import Shares
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.terms import Terms
@@ -52,7 +54,8 @@ class Facts:
     `live` are the executors whose lease holds, `owner_until` is when the lease of the task's own executor ends (None:
     there is none), `last` is the last line of its history. `queue_running` tasks of its queue run in the whole fleet,
     and `sharing` tasks with its concurrency key, of which `sharers` are a few; `parked` is the first that waits for
-    such a share, and `rate` what is used of its rate.
+    such a share, and `rate` what is used of its rate. `children` are those that it waits for, `awaited` the first few
+    that have not ended.
     """
 
     live: Sequence[LiveExecutor] = ()
@@ -64,6 +67,8 @@ class Facts:
     sharing: int = 0
     sharers: tuple[Sharer, ...] = ()
     parked: tuple[TaskRecord, ...] = ()
+    children: ChildCount = field(factory=ChildCount)
+    awaited: tuple[TaskId, ...] = ()
 
 
 def gates_of(record: TaskRecord, facts: Facts, now: datetime) -> tuple[Gate, ...]:
@@ -75,6 +80,8 @@ def gates_of(record: TaskRecord, facts: Facts, now: datetime) -> tuple[Gate, ...
         return (gates.Quarantined(since, record.crash.message if record.crash is not None else ""),)
     if record.executor is not None and facts.owner_until is not None and facts.owner_until >= now:
         return (gates.ClaimedBy(record.executor, facts.owner_until), *_cancel(record))
+    if record.name == GROUP_NAME:  # no executor takes it; its members end it
+        return tuple(_time(record, facts, now))
     found = (
         *_end(record, now),
         *_time(record, facts, now),
@@ -116,7 +123,11 @@ def _time(record: TaskRecord, facts: Facts, now: datetime) -> Iterator[Gate]:
     due_at, last = record.due_at, facts.last
     if record.state is TaskState.RUNNING or (due_at is not None and due_at <= now):
         return
-    if due_at is None or record.state is TaskState.SUSPENDED:
+    if record.waits_for_children:
+        yield gates.ChildrenAwaited(facts.children, facts.awaited)
+    elif record.waits_for_event:
+        yield gates.EventAwaited(record.awaited_event or "", record.awaited_key or "", due_at)
+    elif due_at is None or record.state is TaskState.SUSPENDED:
         yield gates.SuspendedUntil(due_at)
     elif record.limited_by is not None:
         yield _limit(record, record.limited_by, facts)

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, final
 
 from attrs import frozen
 
+from milepost.lifecycle.children import ChildCount
 from milepost.lifecycle.record import TaskId
 from milepost.lifecycle.states import TaskState
 
@@ -121,6 +122,36 @@ class SuspendedUntil:
 
     def __str__(self) -> str:
         return "suspended until somebody proceeds it" if self.until is None else f"suspended until {_time(self.until)}"
+
+
+@final
+@frozen
+class EventAwaited:
+    """The task waits for a named event, until a moment or (None) for ever."""
+
+    event: str
+    key: str
+    until: datetime | None
+
+    def __str__(self) -> str:
+        until = "" if self.until is None else f", until {_time(self.until)}"
+        return f"waits for the event {self.event!r}{_of_key(self.key)}{until}"
+
+
+@final
+@frozen
+class ChildrenAwaited:
+    """The task waits until all tasks that it has enqueued, or all members of the group that it is, have ended.
+
+    Of `count.unfinished`, `by` are the first few.
+    """
+
+    count: ChildCount
+    by: tuple[TaskId, ...] = ()
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count.unfinished > len(self.by) else ""
+        return f"waits for its children: {self.count} ({_listed(self.by)}{more})"
 
 
 @final
@@ -297,6 +328,8 @@ Gate: TypeAlias = (
     | StartDeadlinePassed
     | StallsUsedUp
     | SuspendedUntil
+    | EventAwaited
+    | ChildrenAwaited
     | NotDue
     | BackingOff
     | RateReached

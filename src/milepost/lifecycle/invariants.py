@@ -32,8 +32,11 @@ def _violations(record: TaskRecord) -> Iterator[str]:
         yield f"a {state.value} task has result {record.result_json!r}"
     if state in (TaskState.FAILED, TaskState.CANCELLED) and (record.error_json is None) is (record.crash is None):
         yield f"a {state.value} task has both a typed error and a crash, or neither"
-    if record.early_proceed_at is not None and (state.is_final or state is TaskState.SUSPENDED):
+    parked = state is TaskState.SUSPENDED and record.join is None
+    if record.early_proceed_at is not None and (state.is_final or parked):
         yield f"a {state.value} task keeps a proceed, which its suspension or its end should have used up"
+    if record.waits_for_children and record.due_at is not None:
+        yield "a task that waits for its children has a due time, so it could be claimed before they have ended"
     if state is TaskState.QUARANTINED and record.crash is None:
         yield "a quarantined task does not say why"
     if min(record.fence, record.sequence, record.revision, record.failures, record.stalls, record.epoch - 1) < 0:

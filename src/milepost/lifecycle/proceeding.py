@@ -22,6 +22,8 @@ def proceed(record: TaskRecord, event: events.Proceeded, now: datetime) -> Decis
     """Let a suspended task go on, with the next execution metadata if there is one; keep what comes too early."""
     at = now if event.at is None else max(event.at, now)
     reason = ": ".join(filter(None, (f"at {at.isoformat()}" if at > now else "", event.reason)))
+    if record.waits_for_children:
+        return WrongState(record.state)
     if record.state is TaskState.SUSPENDED:
         state = TaskState.SUSPENDED if at > now else TaskState.PENDING
         changes: dict[str, Any] = {"due_at": at}

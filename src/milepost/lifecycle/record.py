@@ -11,6 +11,7 @@ from attrs import field, frozen
 from milepost.clock import LAST_MOMENT, later
 from milepost.crash import Crash
 from milepost.lifecycle.states import LimitKind, TaskState
+from milepost.lifecycle.ties import Join, Tie
 from milepost.payload import Json, JsonText, from_json_text
 
 TaskId = NewType("TaskId", str)
@@ -34,6 +35,7 @@ class HistoryKind(Enum):
     RECLAIMED = "reclaimed"
     COMMITTED = "committed"
     SUSPENDED = "suspended"
+    WOKEN = "woken"
     RETRY_SCHEDULED = "retry scheduled"
     INTERRUPTED = "interrupted"
     RELEASED = "released"
@@ -79,6 +81,11 @@ class TaskRecord:
     has not started yet ends instead. `rate_key` and `concurrency_key` say whose share of its definition's limits it
     takes, while it waits for that share `limited_by` says which one, and `slot_at` is the start that it was given.
 
+    `parent` is the task whose result enqueued it, `parent_position` the place of it: epoch.sequence.ordinal. `schedule`
+    enqueued it for its instant `schedule_at`, which is None where somebody triggered it. `ties` say what its end must
+    see to. `join` is how it takes the ends of the children that it waits for, or waited for last; `awaited_event` and
+    `awaited_key` are the event that it waits for, or waited for last, and `received_json` what came with that.
+
     The `repr`, which ends up in logs, is without payloads.
     """
 
@@ -119,6 +126,15 @@ class TaskRecord:
     concurrency_key: str | None = None
     limited_by: LimitKind | None = None
     slot_at: datetime | None = None
+    parent: TaskId | None = None
+    parent_position: str | None = None
+    schedule: str | None = None
+    schedule_at: datetime | None = None
+    ties: Tie = Tie.NONE
+    join: Join | None = None
+    awaited_event: str | None = None
+    awaited_key: str | None = None
+    received_json: JsonText | None = field(default=None, repr=False)
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -139,6 +155,21 @@ class TaskRecord:
     def attempt(self) -> int:
         """1 + failures in this epoch; suspensions, interruptions and reclaims do not raise it."""
         return self.failures + 1
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for its end, which has not come yet."""
+        return Tie.AWAITED in self.ties and not self.state.is_final
+
+    @property
+    def waits_for_children(self) -> bool:
+        """Whether it is suspended until all children have ended."""
+        return self.state is TaskState.SUSPENDED and self.join is not None
+
+    @property
+    def waits_for_event(self) -> bool:
+        """Whether it is suspended until a named event, its own wake-up or a proceed lets it go on."""
+        return self.awaited_event is not None and self.state is TaskState.SUSPENDED
 
     @property
     def metadata(self) -> Json:

@@ -95,11 +95,39 @@ class QueueFull:
 
 @final
 @frozen
+class ScheduleNotFound:
+    """There is no schedule of this key."""
+
+    key: str
+
+    def __str__(self) -> str:
+        return f"there is no schedule {self.key!r}"
+
+
+@final
+@frozen
+class ScheduleUnreadable:
+    """What is stored of the schedule cannot be read by this program; scheduling it anew repairs it."""
+
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the schedule {self.key!r} cannot be read: {self.reason}"
+
+
+@final
+@frozen
 class CancelAccepted:
-    """The cancel is durable: `state` is CANCELLED when it took effect at once, RUNNING when the owner was asked."""
+    """The cancel is durable: `state` is CANCELLED when it took effect at once, RUNNING when the owner was asked.
+
+    `descendants` is for how many of these it was done as well, if it was asked for with them; of a task that had ended
+    before its descendants, `state` is that end.
+    """
 
     id: TaskId
     state: TaskState
+    descendants: int = 0
 
 
 EnqueueRefusal: TypeAlias = KeyTaken | IdTaken | QueueFull | PayloadRefused
@@ -107,6 +135,7 @@ CancelRefused: TypeAlias = TaskNotFound | WrongState
 RequeueRefused: TypeAlias = TaskNotFound | WrongState | KeyTaken | ModificationFailed
 DeleteRefused: TypeAlias = TaskNotFound | WrongState
 ProceedRefused: TypeAlias = TaskNotFound | SeveralTasksFound | WrongState | ModificationFailed
+TriggerRefused: TypeAlias = ScheduleNotFound | ScheduleUnreadable | QueueFull
 
 
 class EnqueueRefused(MilepostError):

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from milepost.lifecycle.change import Decision, change_to, dropping_proceed
 from milepost.lifecycle.events import Requeued
+from milepost.lifecycle.joining import GROUP_NAME
 from milepost.lifecycle.record import HistoryKind, TaskRecord, deadline_from
 from milepost.lifecycle.refusals import WrongState
 from milepost.lifecycle.states import TaskState
+from milepost.lifecycle.ties import Tie
 from milepost.payload import JsonText
+
+_OF_ONE_EPOCH: Final = Tie.TREE_CANCELLED | Tie.FAILED_FAST
 
 
 def requeue(record: TaskRecord, event: Requeued, now: datetime) -> Decision:
-    """Open a new epoch; from the start, or of an edited request, under a new idempotency key as well."""
+    """Open a new epoch; from the start, or of an edited request, under a new idempotency key as well.
+
+    It waits again where children that it waits for are opened with it, and so does a group, which does nothing else.
+    """
     if not may_be_requeued(record):
         return WrongState(record.state)
+    rejoins = record.join is not None and (event.rejoins or record.name == GROUP_NAME)
     fresh: dict[str, Any] = {
-        "due_at": now,
+        "due_at": None if rejoins else now,
         "epoch": record.epoch + 1,
         "failures": 0,
         "stalls": 0,
@@ -32,13 +40,17 @@ def requeue(record: TaskRecord, event: Requeued, now: datetime) -> Decision:
         "progress_note": "",
         "started_at": None,
         "finished_at": None,
-        "deadline_at": deadline_from(now, record.deadline_seconds),
+        # Who has not begun cannot, before those that it waits for have ended.
+        "deadline_at": None if rejoins and record.started_at is None else deadline_from(now, record.deadline_seconds),
         "start_by": None,
         **_request(record, event),
     }
-    return dropping_proceed(
-        change_to(record, TaskState.PENDING, HistoryKind.REQUEUED, now, fresh, _reason(event), event.by), now
-    )
+    if record.ties & _OF_ONE_EPOCH:
+        fresh["ties"] = record.ties & ~_OF_ONE_EPOCH
+    if rejoins:
+        fresh["join"] = record.join
+    state = TaskState.SUSPENDED if rejoins else TaskState.PENDING
+    return dropping_proceed(change_to(record, state, HistoryKind.REQUEUED, now, fresh, _reason(event), event.by), now)
 
 
 def may_be_requeued(record: TaskRecord) -> bool:
@@ -60,6 +72,10 @@ def _request(record: TaskRecord, event: Requeued) -> dict[str, Any]:
         "sequence": record.sequence + 1,
         "early_proceed_at": None,  # it was meant for what the task has done since
     }
+    if record.join is not None:
+        changes["join"] = None
+    if record.awaited_event is not None:
+        changes |= {"awaited_event": None, "awaited_key": None, "received_json": None}
     if event.edited is not None:
         changes["version"] = event.edited.version
         changes["metadata_json"] = event.edited.metadata

@@ -15,8 +15,10 @@ from attrs import frozen
 from milepost.clock import later
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
+from milepost.lifecycle.awaiting import receive
 from milepost.lifecycle.change import Decision, Transition, also, change_to, committed, end, release, unstarted
 from milepost.lifecycle.events import Event
+from milepost.lifecycle.joining import await_end, child_failed, children_ended
 from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
 from milepost.lifecycle.parking import give_keys, let_in, put_back, turn_away
 from milepost.lifecycle.proceeding import proceed
@@ -25,6 +27,7 @@ from milepost.lifecycle.refusals import WrongState
 from milepost.lifecycle.requeueing import requeue
 from milepost.lifecycle.retry import Retry
 from milepost.lifecycle.states import FINAL_STATES, TaskState
+from milepost.lifecycle.ties import Tie
 
 STALLS_MAX = 5
 """Claims without progress after which a task is quarantined instead of run."""
@@ -69,6 +72,14 @@ def transition(record: TaskRecord, event: Event, *, now: datetime, policy: Polic
             return proceed(record, event, now)
         case events.LetIn():
             return let_in(record, now)
+        case events.ChildrenEnded(count=count):
+            return children_ended(record, count, now)
+        case events.ChildFailed():
+            return child_failed(record)
+        case events.Awaited():
+            return await_end(record)
+        case events.Received():
+            return receive(record, event, now)
         case _:
             if record.state is not TaskState.RUNNING:
                 return WrongState(record.state)
@@ -122,9 +133,13 @@ def _request_cancel(record: TaskRecord, event: events.CancelRequested, now: date
     if record.state in FINAL_STATES:
         return WrongState(record.state)
     if record.state is TaskState.RUNNING:
-        if record.cancel_requested_at is not None:
+        request: dict[str, Any] = {}
+        if event.tree and Tie.TREE_CANCELLED not in record.ties:
+            request["ties"] = record.ties | Tie.TREE_CANCELLED
+        if record.cancel_requested_at is not None and not request:
             return Transition(record, record, ())  # the first request stands; asking again is no change
-        request: dict[str, Any] = {"cancel_requested_at": now, "cancel_reason": event.reason}
+        if record.cancel_requested_at is None:
+            request |= {"cancel_requested_at": now, "cancel_reason": event.reason}
         return change_to(record, TaskState.RUNNING, HistoryKind.CANCEL_REQUESTED, now, request, event.reason, event.by)
     return _cancelled(record, event.reason, now, by=event.by, fence=record.fence + 1)
 
@@ -155,7 +170,7 @@ def _end_or_go_on(record: TaskRecord, event: _RunEvent, now: datetime, policy: P
             return change_to(record, TaskState.RUNNING, HistoryKind.COMMITTED, now, changes)
         case events.Succeeded(result=result):
             return end(record, TaskState.COMPLETED, HistoryKind.COMPLETED, now, result_json=result)
-        case events.Suspended() if cancelling:
+        case events.Suspended() if cancelling:  # what it carries is dropped, its progress is kept
             kept = committed(record, event.execution_metadata, event.moved)
             return _cancelled(record, record.cancel_reason or "", now, **kept)
         case events.Suspended():
@@ -217,12 +232,13 @@ def _give_back(record: TaskRecord, event: _UnusedEvent, now: datetime, policy: P
 
 
 def _suspend(record: TaskRecord, event: events.Suspended, now: datetime) -> Decision:
-    early = record.early_proceed_at
+    joins = event.join is not None and event.enqueues
+    early = None if joins else record.early_proceed_at  # a wait for children is not what a proceed is meant to end
     moved = event.execution_metadata is not None and event.execution_metadata != record.execution_metadata_json
-    due_at = _wake_up(event, now) if early is None else early
+    due_at = None if joins else _wake_up(event, now) if early is None else early
     at_once = due_at is not None and due_at <= now
     # An immediate return without progress is how a task spins; it spends the stall budget, everything else restores it.
-    spins = at_once and not moved and early is None
+    spins = at_once and not moved and not event.enqueues and early is None
     decided = release(
         record,
         TaskState.PENDING if at_once else TaskState.SUSPENDED,
@@ -230,10 +246,33 @@ def _suspend(record: TaskRecord, event: events.Suspended, now: datetime) -> Deci
         now,
         due_at=now if at_once else due_at,
         stalls=record.stalls if spins else 0,
-        early_proceed_at=None,
-        **committed(record, event.execution_metadata, event.moved),
+        early_proceed_at=record.early_proceed_at if joins else None,
+        **_waits(record, event),
+        **_committed(record, event),
     )
     return decided if early is None else also(decided, HistoryKind.PROCEEDED, now, "by a proceed that came before")
+
+
+def _waits(record: TaskRecord, event: events.Suspended) -> dict[str, Any]:
+    """What changes of whom or what the task waits for; nothing for most."""
+    changes: dict[str, Any] = {}
+    join = event.join if event.enqueues else None
+    if join is not record.join:
+        changes["join"] = join
+    if Tie.FAILED_FAST in record.ties:
+        changes["ties"] = record.ties & ~Tie.FAILED_FAST
+    if event.event is not None or record.awaited_event is not None:
+        changes |= {"awaited_event": event.event, "awaited_key": event.key, "received_json": None}
+    return changes
+
+
+def _committed(record: TaskRecord, event: events.Suspended) -> dict[str, Any]:
+    """What a suspension commits: new execution metadata, and that it enqueues others, or begins to wait for an event,
+    which must not happen twice in one place."""
+    changes = committed(record, event.execution_metadata, event.moved)
+    if event.enqueues or event.event is not None:
+        changes["sequence"] = record.sequence + 1
+    return changes
 
 
 def _wake_up(event: events.Suspended, now: datetime) -> datetime | None:
@@ -241,7 +280,8 @@ def _wake_up(event: events.Suspended, now: datetime) -> datetime | None:
         case timedelta():
             return later(now, event.until)
         case until:
-            return now if event.at_once else until
+            # Who waits for children and has none goes on at once.
+            return now if event.at_once or event.join is not None else until
 
 
 def _fail(record: TaskRecord, event: events.Failed, now: datetime, policy: Policy) -> Decision:

@@ -13,12 +13,13 @@ from typing_extensions import TypeForm
 from milepost.codec.usable import resolve_classes
 from milepost.machine.definition import Pair, define_machine
 from milepost.machine.next import Answer
-from milepost.machine.options import TaskOptions
-from milepost.machine.running import Driver, driver
+from milepost.machine.running import driver
 from milepost.machine.task import MachineTask
-from milepost.results import Empty, TaskResult
-from milepost.tasks import Execution, task
+from milepost.results import Empty
+from milepost.tasks import Execution, TaskTypes
 from milepost.tasks.decorator import locals_of
+from milepost.tasks.made import made_task
+from milepost.tasks.options import TaskOptions
 
 M = TypeVar("M")
 S = TypeVar("S")
@@ -93,8 +94,8 @@ class MachineHandlers(Generic[S, M, R, E, H]):
         for type_ in (self._states, self._metadata, self._result, self._error):
             resolve_classes(type_, names)
         machine = define_machine(name, self._states, self._handlers, step_limit=step_limit, names=names)
-        run = _annotated(driver(machine), self._metadata, self._states, self._result, self._error)
-        return MachineTask.of(task(name=name, **options)(run), machine)
+        types = TaskTypes(self._metadata, self._states, self._result, self._error)
+        return MachineTask.of(made_task(driver(machine), types, name=name, **options), machine)
 
 
 @final
@@ -123,16 +124,3 @@ class StateMachine:
     def for_states(states: TypeForm[S]) -> MachineTypes[S, Empty, Empty, Empty]:
         """Name the states, attrs classes; what is left of a killed run is the state of its last step."""
         return MachineTypes(states)
-
-
-def _annotated(run: Driver, metadata: Any, states: Any, result: Any, error: Any) -> Driver:
-    """`run` with the types that `@task` reads; its checks and their messages are those of every task."""
-    execution: Any = Execution
-    answer: Any = TaskResult
-    run.__annotations__ = {
-        "metadata": metadata,
-        "state": states,
-        "execution": execution[states],
-        "return": answer[result, error, states],
-    }
-    return run

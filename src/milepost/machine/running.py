@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 
@@ -13,8 +12,7 @@ from milepost.machine.definition import Handler, Machine
 from milepost.machine.next import Answer, Next, is_next, is_result
 from milepost.results import Suspended, TaskResult
 from milepost.tasks import Execution
-
-Driver: TypeAlias = Callable[[Any, Any, Execution[Any]], Coroutine[Any, Any, TaskResult[Any, Any, Any]]]
+from milepost.tasks.made import Driver
 
 
 def driver(machine: Machine) -> Driver:
@@ -33,7 +31,6 @@ def driver(machine: Machine) -> Driver:
             await execution.commit(answer.target)
             state, steps = answer.target, steps + 1
 
-    run.__name__ = run.__qualname__ = machine.name
     return run
 
 

@@ -19,13 +19,14 @@ from milepost.results.answers import (
     TaskValue,
     from_result,
 )
-from milepost.results.parts import Carrying, Empty, Final, FollowUp, Unchanged, Wake
+from milepost.results.parts import Carrying, Empty, EventLike, Final, FollowUp, Unchanged, UntilEvent, Wake
 
 __all__ = [
     "Cancellation",
     "CancellationFor",
     "Carrying",
     "Empty",
+    "EventLike",
     "Failure",
     "FailureFor",
     "Final",
@@ -38,6 +39,7 @@ __all__ = [
     "TaskResult",
     "TaskValue",
     "Unchanged",
+    "UntilEvent",
     "Wake",
     "from_result",
 ]

@@ -19,12 +19,15 @@ from milepost.results.parts import (
     Carrying,
     E_co,
     Empty,
+    EventLike,
     Final,
     Lawful,
     R_co,
     Unchanged,
+    UntilEvent,
     Wake,
     X_co,
+    name_of,
     not_negative,
 )
 
@@ -250,7 +253,7 @@ class Suspended(TaskValue[R_co, E_co, X_co], Carrying, Generic[R_co, E_co, X_co]
     """Parked without a slot or a lease, until somebody proceeds it or its own wake-up comes."""
 
     execution_metadata: X_co | Unchanged = Unchanged.UNCHANGED
-    wake: datetime | timedelta | Wake | None = None
+    wake: datetime | timedelta | Wake | UntilEvent | None = None
 
     @staticmethod
     def with_execution_metadata(execution_metadata: X) -> SuspendedWith[X]:
@@ -281,9 +284,19 @@ class Suspended(TaskValue[R_co, E_co, X_co], Carrying, Generic[R_co, E_co, X_co]
         """Resume in the next turn, behind what is already due."""
         return attrs.evolve(self, wake=Wake.AT_ONCE)
 
-    def until_finished(self) -> Self:
-        """Resume once every task that this result enqueues is final."""
-        return attrs.evolve(self, wake=Wake.UNTIL_FINISHED)
+    def until_finished(self, *, fail_fast: bool = False) -> Self:
+        """Resume once every task that this result enqueues is final; the next run has their outcomes as
+        `execution.children`. With `fail_fast` the first that ends without a success has the others cancelled.
+        """
+        return attrs.evolve(self, wake=Wake.UNTIL_FINISHED_FAIL_FAST if fail_fast else Wake.UNTIL_FINISHED)
+
+    def until_event(self, event: EventLike | str, key: str, *, within: timedelta | None = None) -> Self:
+        """Resume once somebody sends this event under this key, or has sent it already and nobody has taken it.
+
+        The next run has what came as `execution.received(event)`: None once it has waited `within` this time in vain,
+        or was proceeded. Raises ValueError for what is no name or key, and for a time that is not above zero.
+        """
+        return attrs.evolve(self, wake=UntilEvent(name_of(event), key, within))
 
     def retyped(self) -> Suspended[Never, Never, X_co]:
         """The same answer, for any type in the places that it leaves empty."""

@@ -14,6 +14,8 @@ from attrs import field, frozen
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.effects import Statement
+from milepost.kinds import is_a
+from milepost.names import KEY_RULE, NAME_RULE, is_key, is_name
 
 R_co = DefaultTypeVar("R_co", covariant=True, default=Never)
 E_co = DefaultTypeVar("E_co", covariant=True, default=Never)
@@ -46,6 +48,51 @@ class Wake(Enum):
 
     AT_ONCE = "at once"
     UNTIL_FINISHED = "until finished"
+    UNTIL_FINISHED_FAIL_FAST = "until finished, fail fast"
+
+
+class EventLike(Protocol):
+    """What a result must know of an event that it waits for."""
+
+    @property
+    def name(self) -> str:
+        """By which senders name it."""
+        ...
+
+    @property
+    def payload(self) -> object:
+        """The type of what comes with it."""
+        ...
+
+
+def name_of(event: EventLike | str) -> str:
+    """By which senders name it; raises ValueError for what is no event, as a task."""
+    if isinstance(event, str):
+        return event
+    if not (hasattr(event, "name") and hasattr(event, "payload")):
+        raise ValueError(f"until_event() needs an event or its name, {NAME_RULE}, got {event!r}")
+    return event.name
+
+
+@final
+@frozen
+class UntilEvent:
+    """A `Suspended` resumes with this event, or `within` this time; None: only with the event.
+
+    Raises ValueError for what is no name or no key of an event, and for a time that is over at once.
+    """
+
+    event: str
+    key: str
+    within: timedelta | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not is_name(self.event):
+            raise ValueError(f"until_event() needs an event or its name, {NAME_RULE}, got {self.event!r}")
+        if not is_key(self.key):
+            raise ValueError(f"until_event() needs a key, {KEY_RULE}, got {self.key!r}")
+        if self.within is not None and (not is_a(self.within, timedelta) or self.within <= timedelta(0)):
+            raise ValueError(f"until_event() needs a time above zero, or None to wait for ever, got {self.within!r}")
 
 
 class Final(Enum):
@@ -62,14 +109,21 @@ class Carrying:
     effects: tuple[Statement, ...] = field(default=(), kw_only=True)
 
     def then_enqueue(self, *requests: FollowUp) -> Self:
-        """Enqueue `requests` when this result is stored; both exist or neither does."""
+        """Enqueue `requests` when this result is stored; both exist or neither does.
+
+        A Failure that is tried again, and a Suspended that a cancel has turned into an end, carry nothing out.
+        """
         for request in requests:
+            if not hasattr(request, "rejects_conflict"):
+                raise TypeError(f"a follow-up is what task.with_metadata(...) or group(...) gives, got {request!r}")
             if request.rejects_conflict:
                 raise ValueError(f"a follow-up cannot use REJECT, it would have nobody to refuse to: {request!r}")
         return attrs.evolve(self, follow_ups=self.follow_ups + requests)
 
     def with_effects(self, *statements: Statement) -> Self:
-        """Run `statements` in the transaction that stores this result, in order, exactly once."""
+        """Run `statements` in the transaction that stores this result, in order, exactly once; not where `then_enqueue`
+        would enqueue nothing either.
+        """
         return attrs.evolve(self, effects=self.effects + statements)
 
     def carrying(self, earlier: Carrying) -> Self:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from itertools import chain, takewhile
-from typing import final
+from itertools import chain, islice, takewhile
+from typing import Final, final
 
 import attrs
 from attrs import frozen
@@ -18,6 +18,10 @@ from milepost.clock import later
 from milepost.schedules.interval import Every
 from milepost.schedules.terms import Terms
 from milepost.schedules.when import When
+
+QUEUED_LOOK: Final = timedelta(minutes=1)
+"""A queued instant fires when the previous task ends, which wakes the schedule. A task that is deleted ends without
+that, and is noticed after so long."""
 
 
 @final
@@ -57,15 +61,15 @@ def begin(terms: Terms, now: datetime) -> ScheduleState:
     return with_next(terms, state)
 
 
-def redefine(before: Terms, terms: Terms, state: ScheduleState, now: datetime) -> ScheduleState:
+def redefine(before: Terms | None, terms: Terms, state: ScheduleState, now: datetime) -> ScheduleState:
     """The schedule under a new definition, which holds at once. Runs stay counted, and `run_first` is not repeated.
 
-    With another `when` it goes on from now; what the old one left unfired is not missed. One that had ended goes on
-    from now too, if the new terms have instants left.
+    With another `when`, or where the old terms cannot be read any more, it goes on from now; what the old one left
+    unfired is not missed. One that had ended goes on from now too, if the new terms have instants left.
     """
     if before == terms:
         return state
-    if before.when != terms.when:
+    if before is None or before.when != terms.when:
         state = attrs.evolve(state, counted_from=now, handled_until=now, first_at=None)
     elif state.has_ended:
         state = attrs.evolve(state, handled_until=max(now, state.handled_until))
@@ -83,6 +87,25 @@ def resume(terms: Terms, state: ScheduleState, now: datetime) -> ScheduleState:
         return state
     handled = max(state.handled_until, now)
     return with_next(terms, attrs.evolve(state, paused_at=None, handled_until=handled))
+
+
+def look_at(state: ScheduleState, now: datetime) -> datetime | None:
+    """When somebody must look at the schedule next; None: not before something is said of it."""
+    if state.paused_at is not None:
+        return None
+    if state.queued_at is None:
+        return state.next_at
+    look = later(now, QUEUED_LOOK)
+    return look if state.next_at is None else min(look, state.next_at)
+
+
+def preview(terms: Terms, state: ScheduleState, now: datetime, count: int) -> list[datetime]:
+    """The next instants after now, at most `count`, as the limits let them come; a paused schedule's as if it was
+    resumed now."""
+    state = resume(terms, state, now)
+    if terms.run_limit is not None:
+        count = min(count, terms.run_limit - state.runs - (state.queued_at is not None))
+    return list(islice(upcoming(terms, state, max(state.handled_until, now)), max(0, count)))
 
 
 def with_next(terms: Terms, state: ScheduleState) -> ScheduleState:

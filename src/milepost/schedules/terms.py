@@ -16,7 +16,7 @@ from returns.result import Result
 from milepost.errors import ConfigurationError
 from milepost.kinds import is_a
 from milepost.payload import JsonText, PayloadRefused, to_json_text
-from milepost.schedules.interval import Every
+from milepost.schedules.interval import Every, duration
 from milepost.schedules.occurrences import in_utc
 from milepost.schedules.stored import NothingOr, Shape, instants, member, number, read_text, spans
 from milepost.schedules.when import WHEN, When
@@ -82,6 +82,17 @@ class Terms:
         object.__setattr__(self, "run_first", _checked_first(self.run_first))
         _check_order(self)
 
+    def __str__(self) -> str:
+        said = {
+            f"misfire {self.misfire.value}": self.misfire is not Misfire.ONE,
+            f"overlap {self.overlap.name.lower().replace('_', ' ')}": self.overlap is not Overlap.SKIP,
+            f"run limit {self.run_limit}": self.run_limit is not None,
+            f"until {_told(self.until)}": self.until is not None,
+            f"first {_told(self.run_first)}": self.run_first is not None,
+            f"misfire window {duration(self.misfire_window)}": self.misfire_window != MISFIRE_WINDOW,
+        }
+        return ", ".join([str(self.when), *(words for words, is_said in said.items() if is_said)])
+
 
 def terms_to_json(terms: Terms) -> JsonText:
     """The stored form: canonical, so that terms differ exactly when their texts do."""
@@ -121,6 +132,12 @@ _TERMS = Shape(
         "misfire_window": spans,
     },
 )
+
+
+def _told(moment: datetime | timedelta | None) -> str:
+    if isinstance(moment, datetime):
+        return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return f"after {duration(moment)}" if moment else "at once"
 
 
 def _check_kind(what: str, value: object, kind: type | UnionType, fix: str) -> None:

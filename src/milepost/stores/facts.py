@@ -8,6 +8,7 @@ from typing import Final
 
 from returns.result import Failure, Result, Success
 
+from milepost.lifecycle.children import ChildCount
 from milepost.lifecycle.explanation import Facts, LiveExecutor, gates_of
 from milepost.lifecycle.gates import Gate
 from milepost.lifecycle.limiting import rate_key, share_key
@@ -18,6 +19,7 @@ from milepost.lifecycle.states import TaskState
 from milepost.stores.protocol import Lease, Session
 
 _SHARERS_MAX: Final = 5
+_AWAITED_MAX: Final = 5
 
 
 def explain(session: Session, id: TaskId) -> Result[tuple[Gate, ...] | None, TaskNotFound]:
@@ -36,6 +38,7 @@ def facts_of(session: Session, record: TaskRecord, now: datetime) -> Facts:
     is_bounded = queue is not None and queue.concurrency is not None
     rate, share = rate_key(record), share_key(record)
     shares = record.concurrency_key is not None
+    waits = record.waits_for_children
     owner = next((lease for lease in leases if lease.executor == record.executor), None)
     return Facts(
         live=[_live(session, lease, record) for lease in leases if lease.is_alive(now)],
@@ -46,6 +49,8 @@ def facts_of(session: Session, record: TaskRecord, now: datetime) -> Facts:
         rate=RateUse() if record.rate_key is None else session.limits.rates([rate])[rate],
         sharing=session.limits.running([share])[share] if shares else 0,
         sharers=tuple(session.limits.sharers(share, limit=_SHARERS_MAX)) if shares else (),
+        children=session.joins.counts([record.id]).get(record.id, ChildCount()) if waits else ChildCount(),
+        awaited=tuple(session.joins.unfinished_of(record.id)[:_AWAITED_MAX]) if waits else (),
         parked=tuple(session.limits.parked({share: 1}, now=now).get(share, ())) if shares else (),
     )
 

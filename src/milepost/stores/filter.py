@@ -48,6 +48,8 @@ class TaskFilter:
     queues: tuple[str, ...] | None = field(default=None, converter=_findable)
     keys: tuple[str, ...] | None = field(default=None, converter=_findable)
     correlations: tuple[str, ...] | None = field(default=None, converter=_findable)
+    parents: tuple[TaskId, ...] | None = field(default=None, converter=_findable_ids)
+    schedules: tuple[str, ...] | None = field(default=None, converter=_findable)
     texts: tuple[str, ...] | None = field(default=None, converter=_findable)
     metadata: tuple[JsonText, ...] = field(default=(), repr=False)
     execution_metadata: tuple[JsonText, ...] = field(default=(), repr=False)

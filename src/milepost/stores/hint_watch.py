@@ -16,9 +16,13 @@ _Sleeper: TypeAlias = tuple[trio.lowlevel.TrioToken, trio.Event]
 
 @final
 class HintWatch:
-    """A listener. A hint that arrives between two waits is kept for the next one."""
+    """A listener. A hint that arrives between two waits is kept for the next one.
 
-    def __init__(self, hints: Hint, forget: Callable[[HintWatch], None]) -> None:
+    `misses_nothing` says that all that happens in the store is told here, so that nobody needs to look without a hint.
+    """
+
+    def __init__(self, hints: Hint, forget: Callable[[HintWatch], None], *, misses_nothing: bool = False) -> None:
+        self.misses_nothing = misses_nothing
         self._hints = hints
         self._forget = forget
         self._condition = threading.Condition()

@@ -19,13 +19,12 @@ from milepost.lifecycle.draft import Draft
 from milepost.lifecycle.queues import QueueSettings, WhenFull
 from milepost.lifecycle.record import TaskId
 from milepost.lifecycle.refusals import QueueFull
+from milepost.stores.enqueueing import Step
+from milepost.stores.flow import apply
 from milepost.stores.protocol import Session
 
 _AT_ONCE_MAX = 500
 """So many records are made before the store is asked; more are given to it one by one."""
-
-Step: TypeAlias = Draft | Transition
-"""A task to insert, or a transition to write."""
 
 
 @final
@@ -58,7 +57,8 @@ def place(
 def carry_out(session: Session, steps: Sequence[Step], *, now: datetime) -> Result[None, NoRoom]:
     """Insert and write what is planned, in order, all or nothing."""
     drafts = [step for step in steps if isinstance(step, Draft)]
-    if len(drafts) == len(steps) <= _AT_ONCE_MAX and session.insert_unbounded([each.record(now) for each in drafts]):
+    plain = len(drafts) == len(steps) <= _AT_ONCE_MAX and all(draft.waits_for is None for draft in drafts)
+    if plain and session.insert_unbounded([each.record(now) for each in drafts]):
         return Success(None)
     bounded = _bounded(session, {draft.queue for draft in drafts})
     if bounded:
@@ -71,7 +71,7 @@ def carry_out(session: Session, steps: Sequence[Step], *, now: datetime) -> Resu
         if not isinstance(placed, Success):
             return Failure(placed.failure())
         steps = placed.unwrap()
-    _write(session, steps, now)
+    apply(session, steps, now=now)
     return Success(None)
 
 
@@ -86,6 +86,9 @@ def _place(
             change = _in_queue(step, moved.get(step.before.id))
             filled[change.before.queue] -= change.before.due_at is not None
             placed.append(change)
+            continue
+        if step.waits_for:  # it does not wait for a slot yet, and what goes on is let in
+            placed.append(step)
             continue
         found = _queue_with_room(step.queue, bounded, filled)
         if not isinstance(found, str):
@@ -132,21 +135,3 @@ def _bounded(session: Session, queues: Iterable[str]) -> dict[str, QueueSettings
         spilling = (settings for settings in bounded.values() if settings.when_full is WhenFull.SPILL)
         names = {settings.spill_to for settings in spilling if settings.spill_to is not None} - bounded.keys() - names
     return bounded
-
-
-def _write(session: Session, steps: Iterable[Step], now: datetime) -> None:
-    waiting: list[Draft] = []
-    for step in steps:
-        if isinstance(step, Draft):
-            waiting.append(step)
-            continue
-        # A key must be given up before its new holder comes in, and the old holder may be among those waiting.
-        _insert(session, waiting, now)
-        waiting = []
-        session.write([step])
-    _insert(session, waiting, now)
-
-
-def _insert(session: Session, drafts: Sequence[Draft], now: datetime) -> None:
-    # One by one as the store takes them: records are large, and thousands at once would only wait in memory.
-    session.insert(draft.record(now) for draft in drafts)

@@ -5,18 +5,19 @@ Each decides everything before it writes anything, so a refusal leaves the calle
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from types import MappingProxyType
-from typing import NamedTuple, TypeAlias, final
+from typing import Final
 
-from attrs import frozen
+import attrs
 from returns.result import Failure, Result, Success
 
+from milepost.errors import StoreError
 from milepost.lifecycle import events
-from milepost.lifecycle.change import Transition
-from milepost.lifecycle.draft import Draft, OnConflict
-from milepost.lifecycle.events import Event
+from milepost.lifecycle.change import Decision, Transition
+from milepost.lifecycle.draft import Draft
+from milepost.lifecycle.events import CancelRequested, Event, Requeued
 from milepost.lifecycle.record import TaskId, TaskRecord
 from milepost.lifecycle.refusals import (
     CancelAccepted,
@@ -28,109 +29,87 @@ from milepost.lifecycle.refusals import (
     TaskNotFound,
     WrongState,
 )
+from milepost.lifecycle.requeueing import may_be_requeued
 from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.transition import transition
+from milepost.stores import flow
+from milepost.stores.enqueueing import Enqueued, look_up, plan_enqueue
 from milepost.stores.filter import TaskFilter
-from milepost.stores.intake import NoRoom, Step, carry_out
+from milepost.stores.intake import NoRoom, carry_out
 from milepost.stores.protocol import Session
+from milepost.stores.trees import locked_tree, without_companions
 
-_TRIES_MAX = 20
-
-Key: TypeAlias = tuple[str, str]
-
-
-@final
-class Enqueued(NamedTuple):
-    """What became of a request: a new task, or the live one that holds its key. A tuple: there are very many."""
-
-    id: TaskId
-    created: bool
-
-
-@final
-@frozen
-class EnqueuePlan:
-    """What an enqueue will do, in order."""
-
-    steps: tuple[Step, ...]
-    answers: tuple[Enqueued, ...]
-
-
-def plan_enqueue(
-    drafts: Sequence[Draft],
-    holders: Mapping[Key, TaskRecord],
-    *,
-    now: datetime,
-    known: Mapping[TaskId, TaskRecord] = MappingProxyType({}),
-) -> Result[EnqueuePlan, KeyTaken | IdTaken]:
-    """Decide what `drafts` become, all or none, where `holders` are the live tasks that hold their keys, and `known`
-    the tasks that have one of the ids that they were given."""
-    held = dict(holders)
-    firsts = {id: (record.name, record.metadata_json) for id, record in known.items()}
-    answered = {id: id for id in known}
-    steps: list[Step] = []
-    answers: list[Enqueued] = []
-    for draft in drafts:
-        if draft.id in answered:
-            if firsts[draft.id] != (draft.name, draft.metadata_json):
-                return Failure(IdTaken(draft.id, firsts[draft.id][0]))
-            answers.append(Enqueued(answered[draft.id], created=False))
-            continue
-        if draft.replays:
-            firsts[draft.id] = draft.name, draft.metadata_json
-            answered[draft.id] = draft.id
-        if draft.key is not None:
-            holder = held.get((draft.name, draft.key))
-            if holder is not None and draft.on_conflict is OnConflict.KEEP:
-                answered[draft.id] = holder.id  # if it comes once more
-                answers.append(Enqueued(holder.id, created=False))
-                continue
-            if holder is not None:
-                cancel = transition(holder, events.CancelRequested(f"replaced by {draft.id}"), now=now)
-                running = holder.state is TaskState.RUNNING
-                if draft.on_conflict is OnConflict.REJECT or running or not isinstance(cancel, Transition):
-                    return Failure(KeyTaken(holder.name, holder.key or "", holder.id))
-                steps.append(cancel)
-            held[draft.name, draft.key] = draft.record(now)
-        steps.append(draft)
-        answers.append(Enqueued(draft.id, created=True))
-    return Success(EnqueuePlan(tuple(steps), tuple(answers)))
+_TRIES_MAX: Final = 20
+_ALL: Final = sys.maxsize
+_UNSUCCESSFUL: Final = (TaskState.FAILED, TaskState.CANCELLED, TaskState.QUARANTINED)
 
 
 def enqueue(session: Session, drafts: Sequence[Draft]) -> Result[tuple[Enqueued, ...], KeyTaken | IdTaken | NoRoom]:
     """Insert `drafts`, all or none; one whose key is held becomes what its conflict policy says, one whose id is there
     already is not inserted again, and one whose queue is full goes where the queue's settings say."""
-    keys = [(draft.name, draft.key) for draft in drafts if draft.key is not None]
-    given = [draft.id for draft in drafts if draft.replays]
-    # An id that is free has no row to lock. Held like a key, of a name that no task has, two calls take it in turn.
-    keys += [("", id) for id in given]
-    holders = session.holders(keys) if keys else {}
-    known = {record.id: record for record in session.get(given)} if given else {}
+    found = look_up(session, drafts)
     now = session.now()
-    planned = plan_enqueue(drafts, holders, now=now, known=known)
+    planned = plan_enqueue(drafts, found, now=now)
     if not isinstance(planned, Success):
-        return Failure(planned.failure())
+        return Failure(planned.failure().reason)
     plan = planned.unwrap()
     return carry_out(session, plan.steps, now=now).map(lambda _: plan.answers)
 
 
-def cancel(session: Session, id: TaskId, reason: str, by: str = "") -> Result[CancelAccepted, CancelRefused]:
-    """End a waiting, suspended or quarantined task now; ask the owner of a running one."""
+def cancel(
+    session: Session, id: TaskId, reason: str, by: str = "", *, descendants: bool = False
+) -> Result[CancelAccepted, CancelRefused]:
+    """End a waiting, suspended or quarantined task now; ask the owner of a running one. With its descendants, one that
+    has ended is refused only if all of them have ended as well."""
+    if descendants:
+        return _cancel_tree(session, id, events.CancelRequested(reason, by, tree=True))
+    flow.lock_families(session, session.search(TaskFilter(ids=(id,)), limit=1))
     return _change(session, id, events.CancelRequested(reason, by)).map(lambda after: CancelAccepted(id, after.state))
 
 
 def requeue(
-    session: Session, id: TaskId, *, from_start: bool, reason: str = "", by: str = ""
+    session: Session, id: TaskId, *, from_start: bool, reason: str = "", by: str = "", descendants: bool = False
 ) -> Result[TaskRecord, RequeueRefused]:
-    """Open a new epoch of a final or quarantined task, if its key is still free."""
+    """Open a new epoch of a final or quarantined task, if its key is still free; with its descendants, also of those
+    that have not succeeded."""
+    event = events.Requeued(from_start, reason, by)
     # Keys are locked before rows, as an enqueue does: `get` would lock the row, a search locks nothing.
     found = session.search(TaskFilter(ids=(id,)), limit=1)
-    if found and found[0].key is not None:
-        key = (found[0].name, found[0].key)
-        holder = session.holders([key]).get(key)
-        if holder is not None and holder.id != id:
-            return Failure(KeyTaken(*key, holder.id))
-    return _change(session, id, events.Requeued(from_start, reason, by))
+    if descendants:
+        below = TaskFilter(ids=tuple(session.joins.descendants([id])), states=_UNSUCCESSFUL)
+        found = _newest_of_each_key(found + session.search(below, limit=_ALL))
+    taken = _taken_key(session, found)
+    if taken is not None:
+        return Failure(taken)
+    flow.lock_families(session, found)
+    meant = {record.id for record in found}
+    return _requeue_tree(session, id, event, meant) if descendants else _change(session, id, event)
+
+
+def _newest_of_each_key(records: Sequence[TaskRecord]) -> list[TaskRecord]:
+    """Of those that had the same key one after the other only the last one can live; the first of all stays."""
+    newest = {(record.name, record.key): record.id for record in sorted(records[1:], key=lambda each: each.created_at)}
+    newest |= {(record.name, record.key): record.id for record in records[:1]}
+    return [each for each in records if each.key is None or newest[each.name, each.key] == each.id]
+
+
+def _taken_key(session: Session, records: Sequence[TaskRecord]) -> KeyTaken | None:
+    """Why not all of these can live, if so: another task holds the key of one."""
+    owners = {(record.name, record.key): record.id for record in records if record.key is not None}
+    for key, holder in (session.holders(list(owners)) if owners else {}).items():
+        if holder.id != owners[key]:
+            return KeyTaken(*key, holder.id)
+    return None
+
+
+def rejoining(session: Session, records: Sequence[TaskRecord], event: Requeued) -> list[Requeued]:
+    """What opening each of `records`, and all of them together, is: one waits again for children that are unfinished,
+    or are opened with it."""
+    joined = [] if event.from_start or event.edited else [record.id for record in records if record.join is not None]
+    if not joined:
+        return [event] * len(records)
+    again = session.joins.unfinished(joined) | ({record.parent for record in records} & set(joined))
+    return [attrs.evolve(event, rejoins=record.id in again) for record in records]
 
 
 def delete(session: Session, id: TaskId) -> Result[TaskRecord, DeleteRefused]:
@@ -139,7 +118,7 @@ def delete(session: Session, id: TaskId) -> Result[TaskRecord, DeleteRefused]:
     if not found:
         return Failure(TaskNotFound(id))
     if session.delete([id]) == 0:
-        return Failure(WrongState(TaskState.RUNNING))
+        return Failure(WrongState(found[0].state))
     return Success(found[0])
 
 
@@ -149,11 +128,57 @@ def _change(session: Session, id: TaskId, event: Event) -> Result[TaskRecord, Ta
         found = session.get([id])
         if not found:
             return Failure(TaskNotFound(id))
-        decision = transition(found[0], event, now=session.now())
+        decision = _decided(session, found, event)[0]
         if isinstance(decision, WrongState):
             return Failure(decision)
-        if decision.after is decision.before or session.write([decision]) == [True]:
-            return Success(decision.after)
+        if decision.after is decision.before or flow.write(session, [decision], now=session.now()) == [True]:
+            # Who waits again may have gone on already.
+            return Success(session.get([id])[0] if decision.after.waits_for_children else decision.after)
         state = found[0].state
     # Only a store that shows others' commits within a transaction can get here, and only if they never pause.
     return Failure(WrongState(state))
+
+
+def _decided(session: Session, found: Sequence[TaskRecord], event: Event) -> list[Decision]:
+    """What `event` makes of all these."""
+    asked = rejoining(session, found, event) if isinstance(event, Requeued) else [event] * len(found)
+    now = session.now()
+    return [transition(record, each, now=now) for record, each in zip(found, asked, strict=True)]
+
+
+def _cancel_tree(session: Session, id: TaskId, event: CancelRequested) -> Result[CancelAccepted, CancelRefused]:
+    known = session.search(TaskFilter(ids=(id,)), limit=1)
+    flow.lock_families(session, known, parents=[id, *session.joins.descendants([id])])
+    tree = without_companions(locked_tree(session, [id]), [id])
+    if not tree or tree[0].id != id:
+        return Failure(TaskNotFound(id))
+    now = session.now()
+    decisions = [transition(record, event, now=now) for record in tree]
+    changes = [each for each in decisions if isinstance(each, Transition)]
+    if not changes:
+        return Failure(WrongState(tree[0].state))
+    _write_all(session, changes, now)
+    first = decisions[0]
+    state = first.after.state if isinstance(first, Transition) else first.state
+    return Success(CancelAccepted(id, state, descendants=sum(each.after.id != id for each in changes)))
+
+
+def _requeue_tree(
+    session: Session, id: TaskId, event: Requeued, meant: Collection[TaskId]
+) -> Result[TaskRecord, RequeueRefused]:
+    tree = locked_tree(session, [id])
+    if not tree or tree[0].id != id:
+        return Failure(TaskNotFound(id))
+    if not may_be_requeued(tree[0]):
+        return Failure(WrongState(tree[0].state))
+    opened = [tree[0], *(each for each in tree[1:] if each.id in meant and each.state in _UNSUCCESSFUL)]
+    changes = [each for each in _decided(session, opened, event) if isinstance(each, Transition)]
+    _write_all(session, changes, session.now())
+    return Success(session.get([id])[0])  # it may have gone on already
+
+
+def _write_all(session: Session, changes: Sequence[Transition], now: datetime) -> None:
+    """Write what was decided on locked rows. Those who wait end, or wait again, along with those whom they wait for."""
+    changes = [each for each in changes if each.after is not each.before]
+    if not all(flow.write(session, changes, now=now)):
+        raise StoreError("a task has changed in a transaction that had read, and so locked it; nothing was written")

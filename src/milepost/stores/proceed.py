@@ -15,6 +15,7 @@ from milepost.lifecycle.record import TaskId, TaskRecord, Version
 from milepost.lifecycle.refusals import SeveralTasksFound, TaskNotFound, WrongState
 from milepost.lifecycle.states import LIVE_STATES
 from milepost.lifecycle.transition import transition
+from milepost.stores import flow
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.stores.protocol import Session
 
@@ -48,10 +49,11 @@ def write(
         return Failure(TaskNotFound(known.id))
     if Version.of(found[0]) != Version.of(known):
         return None
-    decision = transition(found[0], event, now=session.now())
+    now = session.now()
+    decision = transition(found[0], event, now=now)
     if isinstance(decision, WrongState):
         return Failure(decision)
-    if decision.after is decision.before or session.write([decision]) == [True]:
+    if decision.after is decision.before or flow.write(session, [decision], now=now) == [True]:
         return Success(decision.after)
     return None
 

@@ -34,11 +34,13 @@ from attrs import field, frozen
 from milepost.effects import Transaction
 from milepost.errors import ConfigurationError
 from milepost.lifecycle.change import Transition
+from milepost.lifecycle.children import Child
 from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.terms import Terms
 from milepost.stores.filter import TaskFilter
+from milepost.stores.flow_tables import EventTable, JoinTable, ScheduleTable
 from milepost.stores.tables import EndTable, LimitTable, LogLine, LogTable, QueueTable
 
 T = TypeVar("T")
@@ -119,13 +121,14 @@ class Report:
 @final
 @frozen
 class TaskCopy:
-    """A task as another store takes it over: its number in the order of arrival here, its stored history, and the lines
-    that its runs have logged."""
+    """A task as another store takes it over: its number in the order of arrival here, its stored history, the lines
+    that its runs have logged, and the children that it waits for, or waited for last."""
 
     number: int
     record: TaskRecord
     history: tuple[HistoryEvent, ...]
     logs: tuple[LogLine, ...] = ()
+    children: tuple[Child, ...] = ()
 
 
 class Hint(Flag):
@@ -175,6 +178,21 @@ class Session(Protocol):
     @property
     def ends(self) -> EndTable:
         """What has ended, for those who remove it."""
+        ...
+
+    @property
+    def joins(self) -> JoinTable:
+        """Whom tasks wait for."""
+        ...
+
+    @property
+    def schedules(self) -> ScheduleTable:
+        """What fires again and again."""
+        ...
+
+    @property
+    def events(self) -> EventTable:
+        """Named events that were sent."""
         ...
 
     def now(self) -> datetime:
@@ -244,7 +262,10 @@ class Session(Protocol):
         ...
 
     def delete(self, ids: Sequence[TaskId]) -> int:
-        """Remove tasks that are not running, with their history and lines; returns how many."""
+        """Remove tasks that are not running, with history, lines and kept ends of their children; returns how many.
+
+        One that somebody waits for (`Tie.AWAITED`) stays until it is final; its end stays with those who wait for it.
+        """
         ...
 
     def copy_out(self, after: int, *, limit: int) -> list[TaskCopy]:

@@ -1,28 +1,27 @@
-"""What a program may call things: names, keys, priorities and ids, checked where they are given."""
+"""What a program may call things, names, keys, priorities and ids, and what it may give; checked where it is given."""
 
 from __future__ import annotations
 
-import re
+import inspect
+from collections.abc import Callable
 from types import UnionType
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from milepost.codec.scalars import shown
 from milepost.errors import ConfigurationError, TaskDefinitionError
 from milepost.lifecycle.record import TaskId
-
-_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
-_KEY_CHARACTERS_MAX = 200
+from milepost.names import KEY_RULE, NAME_RULE, is_key, is_name
 
 T = TypeVar("T")
+
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def checked_name(name: str, what: str) -> str:
     """`name` itself; raises `TaskDefinitionError` unless it is 1 to 200 letters, digits, `_`, `.`, `:` or `-`."""
-    if type(name) is not str or not _NAME.fullmatch(name):
-        raise TaskDefinitionError(
-            f"the {what} {shown(name)} is not a name: use 1 to 200 letters, digits, '_', '.', ':' or '-'"
-        )
+    if not is_name(name):
+        raise TaskDefinitionError(f"the {what} {shown(name)} is not a name: use {NAME_RULE}")
     return name
 
 
@@ -43,8 +42,8 @@ def checked_priority(priority: int) -> int:
 
 def checked_text(text: str, what: str) -> str:
     """`text` itself; raises `TaskDefinitionError` unless it is 1 to 200 characters that every database holds."""
-    if type(text) is not str or not 1 <= len(text) <= _KEY_CHARACTERS_MAX or "\0" in text or not _encodable(text):
-        raise TaskDefinitionError(f"a {what} is 1 to {_KEY_CHARACTERS_MAX} characters of text, got {shown(text)}")
+    if not is_key(text):
+        raise TaskDefinitionError(f"a {what} is {KEY_RULE}, got {shown(text)}")
     return text
 
 
@@ -68,9 +67,16 @@ def checked_id(id: str | UUID) -> TaskId:
     return TaskId(text)
 
 
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def takes_children(function: Callable[..., Any]) -> bool:
+    """Whether it asks for the children. Raises `TaskDefinitionError` for other parameters."""
+    found = [
+        each
+        for each in inspect.signature(function).parameters.values()
+        if each.kind is inspect.Parameter.VAR_POSITIONAL or each.default is each.empty
+    ]
+    if any(each.kind not in _POSITIONAL for each in found) or len(found) not in (3, 4):
+        raise TaskDefinitionError(
+            f"on_outcome takes (metadata, execution_metadata, outcome), and children as a fourth if it wants them, "
+            f"but {shown(function)} takes {len(found)} parameters"
+        )
+    return len(found) == 4

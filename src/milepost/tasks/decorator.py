@@ -7,10 +7,11 @@ import inspect
 import math
 from collections.abc import Callable, Coroutine, Mapping
 from types import FrameType
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, Unpack, overload
 
 from milepost.codec.scalars import shown
 from milepost.errors import TaskDefinitionError
+from milepost.lifecycle.joining import RESERVED_PREFIX
 from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
 from milepost.lifecycle.record import Audit
 from milepost.lifecycle.retry import Retry
@@ -28,6 +29,9 @@ from milepost.tasks.definition import (
     Upgrade,
 )
 from milepost.tasks.execution import BlockingExecution, Execution
+from milepost.tasks.hooked import HookedBlockingDecorator, HookedCpuBoundDecorator, HookedDecorator
+from milepost.tasks.hooks import OnOutcome, checked_on_outcome, with_on_outcome
+from milepost.tasks.options import CommonOptions
 from milepost.tasks.signature import TaskSignature, read_signature
 
 M = TypeVar("M")
@@ -82,6 +86,26 @@ def task(function: Callable[[M, X], TaskValue[R, E, S]], /) -> PureTask[M, X, R,
 @overload
 def task(
     *,
+    on_outcome: OnOutcome[M, X, R, E],
+    blocking: Literal[True],
+    name: str | None = ...,
+    **options: Unpack[CommonOptions],
+) -> HookedBlockingDecorator[M, X, R, E]: ...
+@overload
+def task(
+    *,
+    on_outcome: OnOutcome[M, X, R, E],
+    cpu_bound: Literal[True],
+    name: str | None = ...,
+    **options: Unpack[CommonOptions],
+) -> HookedCpuBoundDecorator[M, X, R, E]: ...
+@overload
+def task(
+    *, on_outcome: OnOutcome[M, X, R, E], name: str | None = ..., **options: Unpack[CommonOptions]
+) -> HookedDecorator[M, X, R, E]: ...
+@overload
+def task(
+    *,
     blocking: Literal[True],
     name: str | None = ...,
     version: int = ...,
@@ -131,6 +155,7 @@ def task(
     concurrency_limit: ConcurrencyLimit | None = ...,
     payload_bytes_max: int | None = ...,
     audit: Audit | None = ...,
+    on_outcome: None = ...,
 ) -> TaskDecorator: ...
 def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a typed function a background task; works as `@task` and as `@task(...)`.
@@ -142,6 +167,12 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     worker process (extra `cpu`; the function must be importable). `timeout_seconds` bounds one attempt,
     `deadline_seconds` the whole task from its enqueueing, `start_within_seconds` the wait for its start from when it
     falls due, `payload_bytes_max` each of its payloads (default: 1 MiB).
+
+    `on_outcome` is called with metadata, last execution metadata and outcome once the task has ended, however that
+    came: by its answer, a crash, a cancel, a deadline; with the children that it has waited for as a fourth, if it
+    takes so many, and then they are its own, so that a requeue of the task does not find them. What it returns, a list
+    of requests and groups, is enqueued. It runs as a task of its own, which is inserted in the transaction that ends
+    this one and is named after it, with `:on-outcome` appended.
     """
     names = locals_of(inspect.currentframe())
     if function is not None:
@@ -177,6 +208,7 @@ def _define(
     blocking: bool = False,
     cpu_bound: bool = False,
     audit: Audit | None = None,
+    on_outcome: Callable[..., Any] | None = None,
 ) -> AnyTask:
     if not callable(function):
         raise TaskDefinitionError(
@@ -185,28 +217,34 @@ def _define(
     signature = read_signature(function, blocking=blocking or cpu_bound, names=names)
     kept = dict(upgrades or {})
     _check_versions(version, kept)
-    checked_kind(retry, Retry | None, "retry is a Retry or None")
-    checked_kind(rate_limit, RateLimit | None, "rate_limit is a RateLimit or None")
-    checked_kind(concurrency_limit, ConcurrencyLimit | None, "concurrency_limit is a ConcurrencyLimit or None")
-    checked_kind(audit, Audit | None, "audit is one of Audit, as Audit.FULL, or None")
-    return _class_of(signature)(
+    policy = _policy(retry, rate_limit, concurrency_limit)
+    defined = _class_of(signature)(
         function,
-        checked_name(_default_name(function) if name is None else name, "name of a task"),
+        _checked_task_name(_default_name(function) if name is None else name),
         signature.types,
         signature.codec.bounded(_checked_bytes(payload_bytes_max)),
         _shape_of(signature, blocking=blocking, cpu_bound=cpu_bound),
         signature.takes_execution,
         version=version,
         upgrades=kept,
-        policy=Policy(retry or Retry.default(), rate_limit=rate_limit, concurrency_limit=concurrency_limit),
+        policy=policy,
         timeout_seconds=_checked_seconds(timeout_seconds, "timeout_seconds"),
         deadline_seconds=_checked_seconds(deadline_seconds, "deadline_seconds"),
         start_within_seconds=_checked_seconds(start_within_seconds, "start_within_seconds"),
         payload_bytes_max=payload_bytes_max,
         queue=checked_name(queue, "queue"),
         priority=checked_priority(priority),
-        audit=audit,
+        audit=checked_kind(audit, Audit | None, "audit is one of Audit, as Audit.FULL, or None"),
+        on_outcome=checked_on_outcome(on_outcome),
     )
+    return defined if on_outcome is None else with_on_outcome(defined, on_outcome)
+
+
+def _policy(retry: Retry | None, rate: RateLimit | None, concurrency: ConcurrencyLimit | None) -> Policy:
+    checked_kind(retry, Retry | None, "retry is a Retry or None")
+    checked_kind(rate, RateLimit | None, "rate_limit is a RateLimit or None")
+    checked_kind(concurrency, ConcurrencyLimit | None, "concurrency_limit is a ConcurrencyLimit or None")
+    return Policy(retry or Retry.default(), rate_limit=rate, concurrency_limit=concurrency)
 
 
 def _class_of(signature: TaskSignature) -> Callable[..., AnyTask]:
@@ -229,6 +267,14 @@ def _default_name(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", None)
     if isinstance(function, functools.partial) or not isinstance(name, str) or name == "<lambda>":
         raise TaskDefinitionError(f"{function!r} has no name of its own: write @task(name=...)")
+    return name
+
+
+def _checked_task_name(name: str) -> str:
+    if checked_name(name, "name of a task").startswith(RESERVED_PREFIX):
+        raise TaskDefinitionError(
+            f"the name {shown(name)} begins with {RESERVED_PREFIX!r}, which milepost keeps for itself: take another one"
+        )
     return name
 
 

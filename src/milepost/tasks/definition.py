@@ -18,19 +18,26 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.clock import EPOCH
 from milepost.codec import TypeCodec
-from milepost.codec.usable import is_union, unwrapped
-from milepost.errors import TaskDefinitionError
 from milepost.ids import new_id
 from milepost.lifecycle.draft import Draft, OnConflict
 from milepost.lifecycle.record import Audit, TaskId, TaskRecord
 from milepost.lifecycle.retry import Retry
+from milepost.lifecycle.ties import Tie
 from milepost.lifecycle.transition import Policy
-from milepost.payload import Json, JsonText, PayloadRefused, legible
+from milepost.payload import Json, JsonText, PayloadRefused
 from milepost.results import TaskResult
 from milepost.tasks import stored
-from milepost.tasks.checks import checked_id, checked_kind, checked_name, checked_priority, checked_text
+from milepost.tasks.checks import (
+    checked_id,
+    checked_kind,
+    checked_name,
+    checked_priority,
+    checked_text,
+    takes_children,
+)
 from milepost.tasks.execution import BlockingExecution, Execution
 from milepost.tasks.limit_keys import NO_LIMIT_KEYS, LimitKeys, limit_keys_of
+from milepost.tasks.starts import defaults_of, has_constant_defaults
 
 M_con = DefaultTypeVar("M_con", contravariant=True, default=Any)
 X_inv = DefaultTypeVar("X_inv", default=Any)
@@ -40,7 +47,6 @@ S_co = DefaultTypeVar("S_co", covariant=True, default=Any)
 T = TypeVar("T")
 
 Upgrade: TypeAlias = Callable[[Json, Json], tuple[Json, Json]]
-_CONSTANTS = frozenset({type(None), bool, int, float, str})
 
 
 class TaskShape(Enum):
@@ -105,6 +111,9 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
     queue: str = "default"
     priority: int = 0
     audit: Audit | None = None
+    on_outcome: Callable[..., Any] | None = None
+    parts: tuple[AnyTask, ...] = ()
+    """The tasks without which this one is not whole: whoever registers it registers them too."""
     blank: TaskRecord = field(init=False)
     """What the records of all its requests have in common."""
     start_json: JsonText | None = field(init=False, default=None)
@@ -116,16 +125,21 @@ class Task(Generic[M_con, X_inv, R_co, E_co]):
             name=self.name,
             version=self.version,
             deadline_seconds=self.deadline_seconds,
+            ties=_ties_of(self.on_outcome),
             created_at=EPOCH,
         )
         object.__setattr__(self, "blank", blank)
-        if _has_constant_defaults(self.types.execution_metadata):
-            written = self.codec.execution_metadata.write(_defaults_of(self))
+        if has_constant_defaults(self.types.execution_metadata):
+            written = self.codec.execution_metadata.write(defaults_of(self))
             object.__setattr__(self, "start_json", None if isinstance(written, PayloadRefused) else written)
 
     def with_metadata(self, metadata: M_con) -> TaskRequest[M_con, X_inv, R_co, E_co]:
         """A request for this task; nothing happens before it is enqueued."""
         return TaskRequest(self, metadata)
+
+    def with_parts(self, *parts: AnyTask) -> Self:
+        """The same task; whoever registers it registers `parts` as well."""
+        return attrs.evolve(self, parts=self.parts + parts)
 
     @property
     def retry(self) -> Retry:
@@ -341,43 +355,14 @@ class TaskRequest(Generic[M_con, X_inv, R_co, E_co]):
             return task.codec.execution_metadata.write(self.execution_metadata)
         if task.start_json is not None:
             return task.start_json
-        return task.codec.execution_metadata.write(_defaults_of(task))
-
-
-def _defaults_of(task: AnyTask) -> object:
-    """The execution metadata of a request that brings none."""
-    kind = task.types.execution_metadata
-    if kind in (None, type(None)):
-        return None
-    try:
-        return kind()
-    except Exception as error:  # a class of the user's, which may refuse its own defaults in its own way
-        told = type(error).__name__ if task.has_secrets else legible(error)
-        raise TaskDefinitionError(
-            f"{task.name!r} cannot start without execution metadata, {_told_kind(kind, told)}: "
-            "add .with_execution_metadata(...) to the request"
-        ) from None
-
-
-def _told_kind(kind: Any, told: str) -> str:
-    # What Python says of the call of a union helps nobody.
-    if is_union(unwrapped(kind)):
-        return f"{kind} is a union and has no default"
-    return f"{kind} has no defaults for all of it ({told})"
-
-
-def _has_constant_defaults(kind: Any) -> bool:
-    """Whether a call without arguments gives the same value each time: an attrs class in which nothing computes."""
-    return (
-        isinstance(kind, type)
-        and "__attrs_attrs__" in vars(kind)
-        and not any(hasattr(kind, hook) for hook in ("__attrs_init__", "__attrs_pre_init__", "__attrs_post_init__"))
-        and all(
-            type(each.default) in _CONSTANTS and each.converter is None and each.validator is None
-            for each in attrs.fields(kind)
-        )
-    )
+        return task.codec.execution_metadata.write(defaults_of(task))
 
 
 def _in(part: str, refusal: PayloadRefused) -> PayloadRefused:
     return PayloadRefused(f"{part} {refusal.path}", refusal.reason)
+
+
+def _ties_of(on_outcome: Callable[..., Any] | None) -> Tie:
+    if on_outcome is None:
+        return Tie.NONE
+    return Tie.HOOKED | Tie.HANDS_OVER if takes_children(on_outcome) else Tie.HOOKED

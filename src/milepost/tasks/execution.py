@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, Protocol, TypeVar, final, overload
 
 from attrs import frozen
 from returns.result import Result
@@ -16,9 +17,12 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from milepost.effects import Transaction
 from milepost.lifecycle.record import TaskId
+from milepost.tasks.children import Children
+from milepost.tasks.named_event import NamedEvent
 
 T = TypeVar("T")
 E = TypeVar("E")
+P = TypeVar("P")
 X_con = DefaultTypeVar("X_con", contravariant=True, default=Any)
 
 TaskLog = logging.LoggerAdapter[logging.Logger]
@@ -62,8 +66,36 @@ class Execution(Protocol[X_con]):
         ...
 
     @property
+    def scheduled_at(self) -> datetime | None:
+        """The instant, in UTC, for which a schedule enqueued this task; None for others, and where it was triggered.
+
+        The same in every run, however late it is.
+        """
+        ...
+
+    @property
     def idempotency_key(self) -> str:
         """Stable at this committed position: the same after a crash, new after the next commit. For APIs outside."""
+        ...
+
+    @property
+    def children(self) -> Children:
+        """The outcomes of the tasks that this one waited for by its last suspension, with `until_finished`; else none.
+
+        `execution.children.of(add)` gives those of one task, typed. The same in every run until the next suspension.
+        """
+        ...
+
+    @overload
+    def received(self, event: NamedEvent[P]) -> P | None: ...
+    @overload
+    def received(self, event: str) -> Any: ...
+    def received(self, event: NamedEvent[Any] | str) -> Any:
+        """What came with the event that this task waited for by its last suspension, with `until_event`.
+
+        None where it waited in vain, for another one, or not at all. By its bare name, plain JSON. The same in every
+        run until the next suspension. Raises `InvalidPayload` for what is not of the event's type.
+        """
         ...
 
     @property
@@ -130,8 +162,26 @@ class BlockingExecution(Protocol[X_con]):
         ...
 
     @property
+    def scheduled_at(self) -> datetime | None:
+        """As `Execution.scheduled_at`."""
+        ...
+
+    @property
     def idempotency_key(self) -> str:
         """As `Execution.idempotency_key`."""
+        ...
+
+    @property
+    def children(self) -> Children:
+        """As `Execution.children`."""
+        ...
+
+    @overload
+    def received(self, event: NamedEvent[P]) -> P | None: ...
+    @overload
+    def received(self, event: str) -> Any: ...
+    def received(self, event: NamedEvent[Any] | str) -> Any:
+        """As `Execution.received`."""
         ...
 
     @property

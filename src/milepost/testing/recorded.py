@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar, cast, final
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import datetime
+from typing import Any, Generic, TypeVar, cast, final, overload
 
 from attrs import define, field
 from returns.result import Result, Success
 
 from milepost.effects import Parameters, Statement, Transaction
 from milepost.lifecycle.record import TaskId
-from milepost.tasks import StopKind, Stopping
+from milepost.payload import JsonText
+from milepost.results import Outcome
+from milepost.tasks import AnyTask, StopKind, Stopping
+from milepost.tasks.children import NO_CHILDREN, Children
 from milepost.tasks.execution import TaskLog
+from milepost.tasks.named_event import NamedEvent, named
+from milepost.testing.offspring import recorded_children
 
 T = TypeVar("T")
 E = TypeVar("E")
 X = TypeVar("X")
+P = TypeVar("P")
 
 
 @final
@@ -40,7 +47,8 @@ class RecordedExecution(Generic[X]):
     """Fits where an `Execution[X]` or, by its `blocking` twin, a `BlockingExecution[X]` is asked for.
 
     `commits` are the committed values in order, `reports` the reported fractions and notes, `transaction` what effects
-    of `commit_with` run in. Set `stopping` before the call to see how the task takes being asked to stop.
+    of `commit_with` run in. Set `stopping` before the call to see how the task takes being asked to stop. `children`
+    are what it has waited for, `scheduled_at` is the instant of its schedule.
     """
 
     start: X
@@ -51,6 +59,20 @@ class RecordedExecution(Generic[X]):
     transaction: Transaction = field(factory=RecordedTransaction)
     commits: list[X] = field(factory=list[Any])
     reports: list[tuple[float, str]] = field(factory=list[tuple[float, str]])
+    children: Children = NO_CHILDREN
+    scheduled_at: datetime | None = None
+    _received: tuple[str, JsonText] | None = field(default=None, alias="received")
+
+    @overload
+    def received(self, event: NamedEvent[P]) -> P | None: ...
+    @overload
+    def received(self, event: str) -> Any: ...
+    def received(self, event: NamedEvent[Any] | str) -> Any:
+        """What came with the event, if it is the one that was received."""
+        known = named(event)
+        if self._received is None or self._received[0] != known.name:
+            return None
+        return known.read(self._received[1])
 
     @property
     def idempotency_key(self) -> str:
@@ -133,9 +155,27 @@ class BlockingRecordedExecution(Generic[X]):
         return self.recording.key
 
     @property
+    def scheduled_at(self) -> datetime | None:
+        """What the recording says."""
+        return self.recording.scheduled_at
+
+    @property
     def idempotency_key(self) -> str:
         """New after each commit, as in production."""
         return self.recording.idempotency_key
+
+    @property
+    def children(self) -> Children:
+        """What the recording has."""
+        return self.recording.children
+
+    @overload
+    def received(self, event: NamedEvent[P]) -> P | None: ...
+    @overload
+    def received(self, event: str) -> Any: ...
+    def received(self, event: NamedEvent[Any] | str) -> Any:
+        """What the recording has."""
+        return self.recording.received(event)
 
     @property
     def log(self) -> TaskLog:
@@ -168,10 +208,30 @@ class BlockingRecordedExecution(Generic[X]):
         self.recording.report(fraction, note)
 
 
-def recorded_execution(execution_metadata: X) -> RecordedExecution[X]:
+def recorded_execution(
+    execution_metadata: X,
+    *,
+    children: Iterable[tuple[AnyTask, Outcome[Any, Any]]] = (),
+    scheduled_at: datetime | None = None,
+    received: tuple[NamedEvent[P] | str, P] | None = None,
+) -> RecordedExecution[X]:
     """An execution for a direct call of a task in a test.
+
+    `children` are what it has waited for: tasks with their outcomes, as `[(add, Success(3)), (add, Crash(...))]`.
+    `scheduled_at` is the instant of its schedule, `received` the event that it has waited for, with what came, as
+    `(paid, Payment(700))`; None, as where it has waited in vain.
 
     >>> recorded_execution(3).commits
     []
     """
-    return RecordedExecution(execution_metadata)
+    return RecordedExecution(
+        execution_metadata,
+        children=recorded_children(children),
+        scheduled_at=scheduled_at,
+        received=None if received is None else _sent(*received),
+    )
+
+
+def _sent(event: NamedEvent[P] | str, payload: P) -> tuple[str, JsonText]:
+    known = named(event)
+    return known.name, known.write(payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar, final
 
 from attrs import frozen
@@ -14,7 +15,7 @@ from milepost.codec import TypeCodec
 from milepost.effects import Statement
 from milepost.errors import TaskDefinitionError
 from milepost.payload import PayloadRefused
-from milepost.results import Cancellation, Failure, FollowUp, Success, Suspended, TaskResult, Unchanged
+from milepost.results import Cancellation, Failure, FollowUp, Outcome, Success, Suspended, TaskResult, Unchanged
 from milepost.tasks import AnyTask, Task, TaskShape
 from milepost.testing.recorded import RecordedExecution, RecordedTransaction, recorded_execution
 
@@ -45,19 +46,32 @@ class Run(Generic[R, E, X]):
         return self.result.effects
 
 
-async def run_once(task: Task[M, X, R, E], metadata: M, execution_metadata: X) -> Run[R, E, X]:
+async def run_once(
+    task: Task[M, X, R, E],
+    metadata: M,
+    execution_metadata: X,
+    *,
+    children: Iterable[tuple[AnyTask, Outcome[Any, Any]]] = (),
+) -> Run[R, E, X]:
     """Call a task of any shape once, as an executor would, and return everything that it did.
 
     Metadata, execution metadata, commits and the answer make the journey through the codec, so what could not be stored
-    fails here too, with `TaskDefinitionError`. What the function raises is raised.
+    fails here too, with `TaskDefinitionError`. What the function raises is raised. `children` are as of
+    `recorded_execution`.
     """
-    execution = recorded_execution(_travelled(task, "execution_metadata", execution_metadata))
-    arguments = [_travelled(task, "metadata", metadata), execution.start]
+    start = travelled(task, "execution_metadata", execution_metadata)
+    execution: RecordedExecution[X] = recorded_execution(start, children=children)
+    return await call_once(task, travelled(task, "metadata", metadata), execution)
+
+
+async def call_once(task: Task[M, X, R, E], metadata: M, execution: RecordedExecution[X]) -> Run[R, E, X]:
+    """`run_once` with an execution that is there already, and metadata and start that have made the journey."""
+    arguments: list[Any] = [metadata, execution.start]
     if task.takes_execution:
         arguments.append(execution.blocking if task.shape is TaskShape.BLOCKING else execution)
     returned = task.function(*arguments)
     result: Any = await returned if inspect.isawaitable(returned) else returned
-    commits = tuple(_travelled(task, "execution_metadata", each) for each in execution.commits)
+    commits = tuple(travelled(task, "execution_metadata", each) for each in execution.commits)
     _check(task, result)
     return Run(result, commits, tuple(execution.reports), _statements(execution))
 
@@ -74,19 +88,20 @@ def _check(task: AnyTask, result: object) -> None:
         )
     match result:
         case Success(result=value):
-            _travelled(task, "result", value)
+            travelled(task, "result", value)
         case Failure(error=value) | Cancellation(error=value):
-            _travelled(task, "error", value)
+            travelled(task, "error", value)
         case Suspended(execution_metadata=value):
             if not isinstance(value, Unchanged):
-                _travelled(task, "execution_metadata", value)
+                travelled(task, "execution_metadata", value)
 
 
 def _is_result(value: object) -> TypeIs[TaskResult[Any, Any, Any]]:
     return isinstance(value, (Success, Failure, Suspended, Cancellation))
 
 
-def _travelled(task: AnyTask, part: str, value: Any) -> Any:
+def travelled(task: AnyTask, part: str, value: Any) -> Any:
+    """The value after a journey to JSON and back; raises `TaskDefinitionError` where it cannot make it."""
     codec: TypeCodec[Any] = getattr(task.codec, part)
     stored: Result[Any, PayloadRefused] = codec.encode(value)
     if isinstance(stored, Done):

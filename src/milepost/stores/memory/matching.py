@@ -17,6 +17,7 @@ def matcher(wanted: TaskFilter) -> Callable[[TaskRecord], bool]:
     """Whether a record meets every condition but the cursor."""
     ids, names, states = _any_of(wanted.ids), _any_of(wanted.names), _any_of(wanted.states)
     queues, keys, correlations = _any_of(wanted.queues), _any_of(wanted.keys), _any_of(wanted.correlations)
+    parents, schedules = _any_of(wanted.parents), _any_of(wanted.schedules)
     pattern = None if wanted.texts is None else pattern_of(wanted.texts)
     metadata = tuple(_parsed(text) for text in wanted.metadata)
     execution_metadata = tuple(_parsed(text) for text in wanted.execution_metadata)
@@ -30,6 +31,8 @@ def matcher(wanted: TaskFilter) -> Callable[[TaskRecord], bool]:
             and _is_any(record.queue, queues)
             and _is_any(record.key, keys)
             and _is_any(record.correlation, correlations)
+            and _is_any(record.parent, parents)
+            and _is_any(record.schedule, schedules)
             and _is_within(record.created_at, wanted.created_from, wanted.created_before)
             and _is_within(record.due_at, wanted.due_from, wanted.due_before)
             and _is_within(record.finished_at, wanted.finished_from, wanted.finished_before)

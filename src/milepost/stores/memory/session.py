@@ -23,9 +23,12 @@ from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.transition import transition
 from milepost.stores.filter import TaskFilter, TaskOrder
 from milepost.stores.memory.ends import MemoryEnds
+from milepost.stores.memory.events import MemoryEvents
+from milepost.stores.memory.joins import MemoryJoins
 from milepost.stores.memory.limits import MemoryLimits
 from milepost.stores.memory.logs import MemoryLogs
 from milepost.stores.memory.matching import matcher
+from milepost.stores.memory.schedules import MemorySchedules
 from milepost.stores.memory.settings import MemoryQueueTable
 from milepost.stores.memory.tables import Row, Tables, Waiting
 from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, TaskCopy, hints_of
@@ -82,6 +85,18 @@ class MemorySession:
     @property
     def limits(self) -> MemoryLimits:
         return MemoryLimits(self._tables, self._change)
+
+    @property
+    def joins(self) -> MemoryJoins:
+        return MemoryJoins(self._tables, self._change)
+
+    @property
+    def schedules(self) -> MemorySchedules:
+        return MemorySchedules(self._tables, change=self._change, hint=self._hint)
+
+    @property
+    def events(self) -> MemoryEvents:
+        return MemoryEvents(self._tables, self._change)
 
     def now(self) -> datetime:
         return self._clock()
@@ -161,7 +176,7 @@ class MemorySession:
         deleted = 0
         for id in ids:
             row = tables.rows.get(id)
-            if row is None or row.record.state is TaskState.RUNNING:
+            if row is None or row.record.state is TaskState.RUNNING or row.record.is_awaited:
                 continue
             self._change(partial(tables.replace, id, row))
             tables.replace(id, None)
@@ -169,6 +184,7 @@ class MemorySession:
             if events is not None:
                 self._change(partial(tables.history.__setitem__, id, events))
             self.logs.forget(id)
+            self.joins.restore(id, ())
             self.hints |= Hint.FINAL
             deleted += 1
         return deleted
@@ -183,6 +199,7 @@ class MemorySession:
                 record,
                 tuple(tables.history.get(record.id, ())),
                 tuple(self.logs.of(record.id, limit=len(tables.logs.get(record.id, ())))),
+                tuple(tables.family.children(record.id)),
             )
             for number, record in rows
         ]
@@ -192,6 +209,7 @@ class MemorySession:
         for copy in copies:
             self._put_history(copy.record.id, copy.history)
             self.logs.restore(copy.logs)
+            self.joins.restore(copy.record.id, copy.children)
 
     def open_lease(self, lease: Lease) -> None:
         self._put_lease(lease.executor, lease)
@@ -272,6 +290,8 @@ class MemorySession:
             holder = tables.holders.get((record.name, record.key), record.id)
             if holder != record.id:
                 raise StoreError(f"the key {record.key!r} of {record.name!r} is held by the live task {holder}")
+        if record.id not in tables.rows and (taken_by := tables.family.holder(record)) is not None:
+            raise StoreError(f"the task {taken_by} has the place of {record.id} with its parent or schedule already")
         self._change(partial(tables.replace, record.id, tables.rows.get(record.id)))
         tables.replace(record.id, Row(number, record))
 

@@ -97,7 +97,7 @@ class MemoryStore:
 
     def watch(self, hints: Hint) -> HintWatch:
         """Listen for `hints`, from now on."""
-        watch = HintWatch(hints, self._forget)
+        watch = HintWatch(hints, self._forget, misses_nothing=True)
         with self._watches_lock:
             self._check_open()
             self._watches |= {watch}

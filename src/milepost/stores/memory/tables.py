@@ -14,6 +14,8 @@ from typing import NamedTuple, TypeAlias, final
 from milepost.lifecycle.queues import QueueSettings
 from milepost.lifecycle.record import HistoryEvent, TaskId, TaskRecord
 from milepost.lifecycle.states import TaskState
+from milepost.stores.flow_tables import KeptEvent, ScheduleRow
+from milepost.stores.memory.family import Family
 from milepost.stores.memory.sharing import Sharing
 from milepost.stores.protocol import Lease
 from milepost.stores.tables import LogLine
@@ -67,6 +69,12 @@ class Tables:
         self.leases: dict[str, Lease] = {}
         self.settings: dict[str, QueueSettings] = {}
         self.sharing = Sharing()
+        self.family = Family()
+        self.schedules: dict[str, ScheduleRow] = {}
+        self.events: dict[int, KeptEvent] = {}
+        self.event_numbers: dict[tuple[str, str], dict[str, int]] = {}
+        self.sendings = 0
+        self.awaiting: dict[tuple[str, str], set[TaskId]] = {}
         self.holders: dict[tuple[str, str], TaskId] = {}
         self.arrivals = 0
         self._waiting: dict[Place, dict[Lane, list[Waiting]]] = {}
@@ -135,6 +143,10 @@ class Tables:
             insort(lane, Waiting(record.due_at, row.number, record.id))
         if record.rate_key is not None or record.concurrency_key is not None:
             self.sharing.enter(record, row.number)
+        if record.parent is not None or record.schedule is not None:
+            self.family.enter(record)
+        if record.awaited_event is not None and record.state is TaskState.SUSPENDED:
+            self.awaiting.setdefault(_awaited(record), set()).add(record.id)
 
     def _leave_indexes(self, row: Row) -> None:
         record = row.record
@@ -147,6 +159,16 @@ class Tables:
             self._leave_waiting(Waiting(record.due_at, row.number, record.id), place, record)
         if record.rate_key is not None or record.concurrency_key is not None:
             self.sharing.leave(record, row.number)
+        if record.parent is not None or record.schedule is not None:
+            self.family.leave(record)
+        if record.awaited_event is not None and record.state is TaskState.SUSPENDED:
+            self._leave_awaiting(record)
+
+    def _leave_awaiting(self, record: TaskRecord) -> None:
+        ids = self.awaiting[_awaited(record)]
+        ids.remove(record.id)
+        if not ids:
+            del self.awaiting[_awaited(record)]
 
     def _leave_running(self, record: TaskRecord, place: Place) -> None:
         executor = record.executor or ""
@@ -168,6 +190,10 @@ class Tables:
             del lanes[lane]
         if not lanes:
             del self._waiting[place]
+
+
+def _awaited(record: TaskRecord) -> tuple[str, str]:
+    return record.awaited_event or "", record.awaited_key or ""
 
 
 def _known(place: Place, lane: Lane, names: Mapping[str, int]) -> bool:

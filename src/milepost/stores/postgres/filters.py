@@ -60,6 +60,8 @@ class _Conditions:
         self._any_of("queue", wanted.queues)
         self._any_of("key", wanted.keys)
         self._any_of("correlation", wanted.correlations)
+        self._any_of("parent", wanted.parents)
+        self._any_of("schedule", wanted.schedules)
         self._within("created_at", wanted.created_from, wanted.created_before)
         self._within("due_at", wanted.due_from, wanted.due_before)
         self._within("finished_at", wanted.finished_from, wanted.finished_before)

@@ -15,6 +15,7 @@ from milepost.crash import Crash
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.terms import Terms
+from milepost.lifecycle.ties import Join, Tie
 from milepost.payload import from_json_text
 from milepost.stores.postgres.arrays import Literal, moments, numbers, texts
 from milepost.stores.protocol import Lease
@@ -27,6 +28,8 @@ _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
 _KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
 _LIMITS: Final = MappingProxyType({limit.value: limit for limit in LimitKind})
+_JOINS: Final = MappingProxyType({join.value: join for join in Join})
+_TIES: Final = MappingProxyType({bits: Tie(bits) for bits in range((~Tie.NONE).value + 1)})
 
 text_of: Final = attrgetter("_value_")
 """An enum's text. Its own `value` costs several look-ups, and every write reads a few."""
@@ -54,40 +57,58 @@ _FRESH: Final[Mapping[str, Literal]] = MappingProxyType(
         "concurrency_key": texts,
     }
 )
-# What only a task with a past says for itself, and what a new one has there.
-_PAST: Final[Mapping[str, tuple[Literal, object]]] = MappingProxyType(
+# How most tasks are tied to others: not at all, as a record says it and as a row does.
+_UNTIED: Final[MappingProxyType[str, object]] = MappingProxyType(
     {
-        "state": (texts, TaskState.PENDING),
-        "fence": (numbers, 0),
-        "token": (texts, None),
-        "executor": (texts, None),
-        "revision": (numbers, 0),
-        "sequence": (numbers, 0),
-        "epoch": (numbers, 1),
-        "failures": (numbers, 0),
-        "stalls": (numbers, 0),
-        "interruptions": (numbers, 0),
-        "cancel_requested_at": (moments, None),
-        "cancel_reason": (texts, None),
-        "progress": (numbers, None),
-        "progress_note": (texts, ""),
-        "started_at": (moments, None),
-        "finished_at": (moments, None),
-        "result_json": (texts, None),
-        "error_json": (texts, None),
-        "early_proceed_at": (moments, None),
-        "limited_by": (texts, None),
-        "slot_at": (moments, None),
-        "crash": (texts, None),
+        "parent": None,
+        "parent_position": None,
+        "schedule": None,
+        "schedule_at": None,
+        "ties": Tie.NONE,
+        "join": None,
+        "awaited_event": None,
+        "awaited_key": None,
+        "received_json": None,
     }
 )
+_UNTIED_ROW: Final = (None, None, None, None, 0, None, None, None, None)
+# What only a task with a past, or with ties, says for itself, and what a new one has there.
+_PAST: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "state": TaskState.PENDING,
+        "fence": 0,
+        "token": None,
+        "executor": None,
+        "revision": 0,
+        "sequence": 0,
+        "epoch": 1,
+        "failures": 0,
+        "stalls": 0,
+        "interruptions": 0,
+        "cancel_requested_at": None,
+        "cancel_reason": None,
+        "progress": None,
+        "progress_note": "",
+        "started_at": None,
+        "finished_at": None,
+        "result_json": None,
+        "error_json": None,
+        "early_proceed_at": None,
+        "limited_by": None,
+        "slot_at": None,
+        "crash": None,
+        **_UNTIED,
+    }
+)
+_COLUMNS: Final = MappingProxyType({"join": "join_mode"})  # a word that SQL has for itself
 FRESH: Final = tuple(_FRESH)
-WHOLE: Final = (*_FRESH, *_PAST)
+WHOLE: Final = (*_FRESH, *(_COLUMNS.get(name, name) for name in _PAST))
 RECORD: Final = ", ".join(f"task.{name}" for name in WHOLE)
 
 _fresh: Final[_Getter] = cast("_Getter", itemgetter(*FRESH))
 _past: Final[_Getter] = cast("_Getter", itemgetter(*_PAST))
-_NO_PAST: Final = tuple(usual for _, usual in _PAST.values())
+_STATE, _TIED, _LIMITED_BY, _JOIN, _CRASH = map(tuple(_PAST).index, ("state", "ties", "limited_by", "join", "crash"))
+_NO_PAST: Final = tuple(_PAST.values())
 
 
 # Records are made field by field: it is quicker than with `zip`, and every task comes through here several times.
@@ -137,12 +158,30 @@ def record_of(row: Row) -> TaskRecord:
             "limited_by": None if row[37] is None else _LIMITS.get(row[37]),
             "slot_at": row[38],
             "crash": None if row[39] is None else Crash.from_json_text(row[39]),
+            **_ties_of(row),
         }
     )
 
 
+def _ties_of(row: Row) -> dict[str, object]:
+    """How the task in a whole row is tied to others; few are, so that this is mostly one comparison."""
+    if row[40:49] == _UNTIED_ROW:
+        return _UNTIED.copy()
+    return {
+        "parent": row[40],
+        "parent_position": row[41],
+        "schedule": row[42],
+        "schedule_at": row[43],
+        "ties": _TIES.get(row[44], Tie.NONE),
+        "join": None if row[45] is None else _JOINS.get(row[45]),
+        "awaited_event": row[46],
+        "awaited_key": row[47],
+        "received_json": row[48],
+    }
+
+
 def are_fresh(records: Sequence[TaskRecord]) -> bool:
-    """Whether none of them has a past: then less than half of the columns need to be told."""
+    """Whether none of them has a past or ties: then less than half of the columns need to be told."""
     return all(_past(record.__dict__) == _NO_PAST for record in records)
 
 
@@ -155,10 +194,12 @@ def fresh_values(record: TaskRecord) -> Row:
 
 def whole_values(record: TaskRecord) -> Row:
     """The columns of `WHOLE`."""
-    state, *past, limited_by, slot_at, crash = _past(record.__dict__)
-    limit = None if limited_by is None else limited_by.value
-    text = None if crash is None else crash.to_json_text()
-    return (*fresh_values(record), state.value, *past, limit, slot_at, text)
+    past = list(_past(record.__dict__))
+    past[_STATE], past[_TIED] = record.state.value, record.ties.value
+    past[_LIMITED_BY] = None if record.limited_by is None else record.limited_by.value
+    past[_JOIN] = None if record.join is None else record.join.value
+    past[_CRASH] = None if record.crash is None else record.crash.to_json_text()
+    return (*fresh_values(record), *past)
 
 
 def fresh_arrays(records: Sequence[TaskRecord]) -> list[str]:

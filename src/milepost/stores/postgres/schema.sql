@@ -1,5 +1,40 @@
 -- What the migrations make of an empty schema. Committed to be read and compared, never executed.
 
+create table milepost_child (
+  parent text collate "C" not null,
+  ordinal integer not null,
+  task text collate "C" not null,
+  name text collate "C" not null,
+  version integer not null,
+  state text collate "C",
+  result_json json,
+  error_json json,
+  crash json,
+  constraint milepost_child_pkey PRIMARY KEY (parent, ordinal)
+) with (fillfactor=70, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
+
+CREATE INDEX milepost_child_task ON milepost_child USING btree (task);
+
+CREATE INDEX milepost_child_unfinished ON milepost_child USING btree (parent, ordinal) WHERE (state IS NULL);
+
+create table milepost_event (
+  number bigint not null generated always as identity,
+  name text collate "C" not null,
+  key text collate "C" not null,
+  id text collate "C" not null,
+  payload_json json not null,
+  sent_at timestamp with time zone not null,
+  keep_until timestamp with time zone not null,
+  delivered_at timestamp with time zone,
+  constraint milepost_event_pkey PRIMARY KEY (number)
+);
+
+CREATE INDEX milepost_event_age ON milepost_event USING btree (keep_until);
+
+CREATE INDEX milepost_event_early ON milepost_event USING btree (name, key, number) WHERE (delivered_at IS NULL);
+
+CREATE UNIQUE INDEX milepost_event_id ON milepost_event USING btree (name, key, id);
+
 create table milepost_history (
   task bigint not null,
   at timestamp with time zone not null,
@@ -63,6 +98,29 @@ create table milepost_rate (
   constraint milepost_rate_pkey PRIMARY KEY (name, key)
 ) with (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=1000);
 
+create table milepost_schedule (
+  key text collate "C" not null,
+  revision integer not null,
+  name text collate "C" not null,
+  terms_json json not null,
+  request_json json not null,
+  counted_from timestamp with time zone not null,
+  handled_until timestamp with time zone not null,
+  next_at timestamp with time zone,
+  first_at timestamp with time zone,
+  queued_at timestamp with time zone,
+  paused_at timestamp with time zone,
+  runs integer not null,
+  skipped integer not null,
+  latest_task text collate "C",
+  due_at timestamp with time zone,
+  errors integer not null,
+  error text collate "C" not null,
+  constraint milepost_schedule_pkey PRIMARY KEY (key)
+);
+
+CREATE INDEX milepost_schedule_due ON milepost_schedule USING btree (due_at) WHERE (due_at IS NOT NULL);
+
 create table milepost_schema (
   version integer not null,
   applied_at timestamp with time zone not null default clock_timestamp(),
@@ -111,6 +169,15 @@ create table milepost_task (
   concurrency_key text collate "C",
   limited_by text collate "C",
   slot_at timestamp with time zone,
+  parent text collate "C",
+  parent_position text collate "C",
+  schedule text collate "C",
+  schedule_at timestamp with time zone,
+  ties integer not null default 0,
+  join_mode text collate "C",
+  awaited_event text collate "C",
+  awaited_key text collate "C",
+  received_json json,
   constraint milepost_task_audit_known CHECK ((audit = ANY (ARRAY['transitions'::text, 'full'::text, 'errors'::text, 'none'::text]))),
   constraint milepost_task_ended CHECK (((state = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])) = (finished_at IS NOT NULL))),
   constraint milepost_task_id PRIMARY KEY (id),
@@ -118,6 +185,8 @@ create table milepost_task (
   constraint milepost_task_owned CHECK (((state = 'running'::text) = (executor IS NOT NULL))),
   constraint milepost_task_state_known CHECK ((state = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'suspended'::text, 'retrying'::text, 'interrupted'::text, 'failed'::text, 'cancelled'::text, 'quarantined'::text])))
 ) with (fillfactor=80, autovacuum_vacuum_scale_factor=0.005, autovacuum_vacuum_threshold=5000, autovacuum_analyze_scale_factor=0.02, autovacuum_analyze_threshold=2000, autovacuum_vacuum_insert_scale_factor=0.05, autovacuum_vacuum_cost_delay=1);
+
+CREATE INDEX milepost_task_awaiting ON milepost_task USING btree (awaited_event, awaited_key) WHERE ((awaited_event IS NOT NULL) AND (state = 'suspended'::text));
 
 CREATE INDEX milepost_task_cancelling ON milepost_task USING btree (executor) WHERE ((executor IS NOT NULL) AND (cancel_requested_at IS NOT NULL));
 
@@ -127,9 +196,15 @@ CREATE INDEX milepost_task_due ON milepost_task USING btree (queue, name, versio
 
 CREATE UNIQUE INDEX milepost_task_key ON milepost_task USING btree (name, key) WHERE ((key IS NOT NULL) AND (finished_at IS NULL));
 
+CREATE UNIQUE INDEX milepost_task_parent ON milepost_task USING btree (parent, parent_position) WHERE (parent IS NOT NULL);
+
 CREATE INDEX milepost_task_parked ON milepost_task USING btree (name, concurrency_key, priority DESC, number) WHERE ((limited_by = 'concurrency'::text) AND (due_at IS NOT NULL));
 
 CREATE INDEX milepost_task_running ON milepost_task USING btree (executor, queue, name, version) WHERE (executor IS NOT NULL);
+
+CREATE UNIQUE INDEX milepost_task_schedule ON milepost_task USING btree (schedule, schedule_at) WHERE ((schedule IS NOT NULL) AND (schedule_at IS NOT NULL));
+
+CREATE INDEX milepost_task_scheduled ON milepost_task USING btree (schedule, id) WHERE (schedule IS NOT NULL);
 
 CREATE INDEX milepost_task_sharing ON milepost_task USING btree (name, concurrency_key) WHERE ((concurrency_key IS NOT NULL) AND (executor IS NOT NULL));
 

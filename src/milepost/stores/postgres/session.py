@@ -25,9 +25,11 @@ from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, 
 from milepost.stores.filter import TaskFilter
 from milepost.stores.postgres.arrays import numbers, texts
 from milepost.stores.postgres.ends import PostgresEnds
+from milepost.stores.postgres.events import PostgresEvents
 from milepost.stores.postgres.faults import translated
 from milepost.stores.postgres.filters import count_of, ids_of, search_of
 from milepost.stores.postgres.hints import channel_of, payload_of
+from milepost.stores.postgres.joins import PostgresJoins
 from milepost.stores.postgres.limits import PostgresLimits
 from milepost.stores.postgres.logs import PostgresLogs
 from milepost.stores.postgres.rows import (
@@ -42,6 +44,7 @@ from milepost.stores.postgres.rows import (
     record_of,
     whole_values,
 )
+from milepost.stores.postgres.schedules import PostgresSchedules
 from milepost.stores.postgres.settings import PostgresQueueTable
 from milepost.stores.postgres.statements import formed, statements
 from milepost.stores.postgres.transaction import PostgresTransaction
@@ -54,6 +57,7 @@ from milepost.stores.postgres.writes import (
     history_lines,
     request_arrays,
     settle_arrays,
+    ties_arrays,
     waves,
     write_arrays,
 )
@@ -122,12 +126,24 @@ class PostgresSession:
         return PostgresEnds(self._query, self._schema, lambda: self._hint(Hint.FINAL))
 
     @property
+    def joins(self) -> PostgresJoins:
+        return PostgresJoins(self._query)
+
+    @property
     def limits(self) -> PostgresLimits:
         return PostgresLimits(self._query, self._schema, reads_only=self._reads_only)
 
     @property
     def settings(self) -> PostgresQueueTable:
         return PostgresQueueTable(self._query, self._schema, hint=self._hint)
+
+    @property
+    def schedules(self) -> PostgresSchedules:
+        return PostgresSchedules(self._query, hint=self._hint)
+
+    @property
+    def events(self) -> PostgresEvents:
+        return PostgresEvents(self._query, self._schema, reads_only=self._reads_only)
 
     def now(self) -> datetime:
         if self._now is None:
@@ -204,6 +220,9 @@ class PostgresSession:
             edited = [decided.after for _, decided in written if decided.rewrites_request]
             if edited:
                 self._query("write_request", *request_arrays(edited))
+            tied = [decided.after for _, decided in written if decided.rewrites_ties]
+            if tied:
+                self._query("write_ties", *ties_arrays(tied))
         self._hint(_hints_of(decided.after for decided, done in zip(transitions, answers, strict=True) if done))
         return answers
 
@@ -249,8 +268,15 @@ class PostgresSession:
         for number, *line in self._query("copy_history", numbers([row[-1] for row in rows])):
             histories[number].append(event_of(tuple(line)))
         logs = self.logs.of_all({row[-1]: TaskId(row[0]) for row in rows})
+        children = self.joins.children([TaskId(row[0]) for row in rows])
         return [
-            TaskCopy(number := row[-1], record_of(row), tuple(histories[number]), tuple(logs.get(number, ())))
+            TaskCopy(
+                number := row[-1],
+                record_of(row),
+                tuple(histories[number]),
+                tuple(logs.get(number, ())),
+                tuple(children.get(row[0], ())),
+            )
             for row in rows
         ]
 
@@ -259,6 +285,7 @@ class PostgresSession:
         # All under the revision that the record has: the next write of the task goes on behind it.
         self._write_history([line for copy in copies for line in history_lines(copy.record, copy.history)])
         self.logs.restore([line for copy in copies for line in copy.logs])
+        self.joins.restore([(copy.record.id, copy.children) for copy in copies])
 
     def open_lease(self, lease: Lease) -> None:
         self._query("open_lease", *lease_values(lease))

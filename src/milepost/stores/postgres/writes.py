@@ -130,6 +130,18 @@ def request_arrays(edited: Sequence[TaskRecord]) -> list[object]:
     ]
 
 
+def ties_arrays(tied: Sequence[TaskRecord]) -> list[object]:
+    """What `write_ties.sql` wants."""
+    return [
+        texts([after.id for after in tied]),
+        numbers([after.ties.value for after in tied]),
+        texts([None if after.join is None else text_of(after.join) for after in tied]),
+        texts([after.awaited_event for after in tied]),
+        texts([after.awaited_key for after in tied]),
+        texts([after.received_json for after in tied]),
+    ]
+
+
 def further_lines(written: Iterable[Transition]) -> list[HistoryLine]:
     """Lines of history beyond the first, which is written along with the row."""
     long = [decided for decided in written if len(decided.history) > 1]

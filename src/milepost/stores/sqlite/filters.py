@@ -87,6 +87,8 @@ def _conditions(wanted: TaskFilter) -> Iterator[Condition]:
     yield from _any_of("queue", wanted.queues)
     yield from _any_of("key", wanted.keys)
     yield from _any_of("correlation", wanted.correlations)
+    yield from _any_of("parent", wanted.parents)
+    yield from _any_of("schedule", wanted.schedules)
     yield from _within("created_at", wanted.created_from, wanted.created_before)
     yield from _within("due_at", wanted.due_from, wanted.due_before)
     yield from _within("finished_at", wanted.finished_from, wanted.finished_before)

@@ -6,12 +6,12 @@ A damaged field must not break the listing it stands in: it is shown as well as 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import MappingProxyType
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from milepost.clock import EPOCH, to_micros
 from milepost.crash import Crash
@@ -19,6 +19,7 @@ from milepost.lifecycle.change import Transition
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.terms import Terms
+from milepost.lifecycle.ties import Join, Tie
 from milepost.payload import from_json_text
 from milepost.stores.protocol import Lease
 from milepost.stores.sqlite.driver import Row
@@ -29,8 +30,28 @@ _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
 _KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
 _LIMITS: Final = MappingProxyType({limit.value: limit for limit in LimitKind})
+_JOINS: Final = MappingProxyType({join.value: join for join in Join})
+_TIES: Final = MappingProxyType({bits: Tie(bits) for bits in range((~Tie.NONE).value + 1)})
 
 _MOMENTS_KEPT: Final = 256  # what was enqueued or claimed together has one in common
+
+# How most tasks are tied to others: not at all, as a record says it and as a row does.
+_UNTIED: Final[MappingProxyType[str, object]] = MappingProxyType(
+    {
+        "parent": None,
+        "parent_position": None,
+        "schedule": None,
+        "schedule_at": None,
+        "ties": Tie.NONE,
+        "join": None,
+        "awaited_event": None,
+        "awaited_key": None,
+        "received_json": None,
+    }
+)
+_NO_TIES: Final = tuple(_UNTIED.values())
+_UNTIED_ROW: Final = (None, None, None, None, 0, None, None, None, None)
+_tied: Final[Callable[[dict[str, Any]], tuple[object, ...]]] = itemgetter(*_UNTIED)
 
 _text: Final = attrgetter("_value_")  # an enum's own `value` costs several look-ups, and every write reads a few
 
@@ -83,7 +104,46 @@ def record_of(row: Row) -> TaskRecord:
             "concurrency_key": row[38],
             "limited_by": None if row[39] is None else _LIMITS.get(row[39]),
             "slot_at": None if row[40] is None else _moment(row[40]),
+            **_ties_of(row),
         }
+    )
+
+
+def _ties_of(row: Row) -> dict[str, object]:
+    """How the task in a whole row is tied to others; few are, so that this is mostly one comparison."""
+    if row[41:50] == _UNTIED_ROW:
+        return _UNTIED.copy()
+    return {
+        "parent": row[41],
+        "parent_position": row[42],
+        "schedule": row[43],
+        "schedule_at": None if row[44] is None else _moment(row[44]),
+        "ties": _TIES.get(row[45], Tie.NONE),
+        "join": None if row[46] is None else _JOINS.get(row[46]),
+        "awaited_event": row[47],
+        "awaited_key": row[48],
+        "received_json": row[49],
+    }
+
+
+def is_tied(record: TaskRecord) -> bool:
+    """Whether `write_ties.sql` has something to write for a new task."""
+    return _tied(record.__dict__) != _NO_TIES
+
+
+def ties_values(record: TaskRecord) -> Values:
+    """What `write_ties.sql` wants."""
+    return (
+        record.parent,
+        record.parent_position,
+        record.schedule,
+        None if record.schedule_at is None else to_micros(record.schedule_at),
+        record.ties.value,
+        None if record.join is None else _text(record.join),
+        record.awaited_event,
+        record.awaited_key,
+        record.received_json,
+        record.id,
     )
 
 

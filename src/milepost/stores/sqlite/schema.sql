@@ -1,9 +1,33 @@
 -- What the migrations make of an empty file. Committed to be read and compared, never executed.
 
+CREATE TABLE milepost_child (
+  parent text not null,
+  ordinal integer not null,
+  task text not null,
+  name text not null,
+  version integer not null,
+  state text,
+  result_json text,
+  error_json text,
+  crash text,
+  primary key (parent, ordinal)
+) strict, without rowid;
+
 CREATE TABLE milepost_clock (
   only integer primary key check (only = 1),
   newest integer not null,
   commits integer not null
+) strict;
+
+CREATE TABLE milepost_event (
+  number integer primary key,
+  name text not null,
+  key text not null,
+  id text not null,
+  payload_json text not null,
+  sent_at integer not null,
+  keep_until integer not null,
+  delivered_at integer
 ) strict;
 
 CREATE TABLE milepost_history (
@@ -61,6 +85,26 @@ CREATE TABLE milepost_rate (
   primary key (name, key)
 ) strict, without rowid;
 
+CREATE TABLE milepost_schedule (
+  key text primary key,
+  revision integer not null,
+  name text not null,
+  terms_json text not null,
+  request_json text not null,
+  counted_from integer not null,
+  handled_until integer not null,
+  next_at integer,
+  first_at integer,
+  queued_at integer,
+  paused_at integer,
+  runs integer not null,
+  skipped integer not null,
+  latest_task text,
+  due_at integer,
+  errors integer not null,
+  error text not null
+) strict, without rowid;
+
 CREATE TABLE milepost_schema (
   version integer primary key,
   applied_at integer not null
@@ -104,14 +148,29 @@ CREATE TABLE milepost_task (
   initial_execution_metadata_json text not null,
   result_json text,
   error_json text,
-  crash text, early_proceed_at integer, start_by integer, rate_key text, concurrency_key text, limited_by text check (limited_by = 'rate' or limited_by = 'concurrency'), slot_at integer,
+  crash text, early_proceed_at integer, start_by integer, rate_key text, concurrency_key text, limited_by text check (limited_by = 'rate' or limited_by = 'concurrency'), slot_at integer, parent text, parent_position text, schedule text, schedule_at integer, ties integer not null default 0, join_mode text, awaited_event text, awaited_key text, received_json text,
   check ((state = 'running') = (executor is not null)),
   check ((state = 'completed' or state = 'failed' or state = 'cancelled') = (finished_at is not null))
 ) strict;
 
+CREATE INDEX milepost_child_task on milepost_child (task);
+
+CREATE INDEX milepost_child_unfinished on milepost_child (parent, ordinal) where state is null;
+
+CREATE INDEX milepost_event_age on milepost_event (keep_until);
+
+CREATE INDEX milepost_event_early on milepost_event (name, key, number) where delivered_at is null;
+
+CREATE UNIQUE INDEX milepost_event_id on milepost_event (name, key, id);
+
 CREATE INDEX milepost_log_age on milepost_log (at);
 
 CREATE INDEX milepost_rate_idle on milepost_rate (used_until);
+
+CREATE INDEX milepost_schedule_due on milepost_schedule (due_at) where due_at is not null;
+
+CREATE INDEX milepost_task_awaiting on milepost_task (awaited_event, awaited_key)
+where awaited_event is not null and state = 'suspended';
 
 CREATE INDEX milepost_task_cancelling on milepost_task (executor)
 where executor is not null and cancel_requested_at is not null;
@@ -122,10 +181,17 @@ CREATE INDEX milepost_task_due on milepost_task (queue, name, version, priority,
 
 CREATE UNIQUE INDEX milepost_task_key on milepost_task (name, key) where key is not null and finished_at is null;
 
+CREATE UNIQUE INDEX milepost_task_parent on milepost_task (parent, parent_position) where parent is not null;
+
 CREATE INDEX milepost_task_parked on milepost_task (name, concurrency_key, priority desc)
 where limited_by = 'concurrency' and due_at is not null;
 
 CREATE INDEX milepost_task_running on milepost_task (executor, queue, name, version) where executor is not null;
+
+CREATE UNIQUE INDEX milepost_task_schedule on milepost_task (schedule, schedule_at)
+where schedule is not null and schedule_at is not null;
+
+CREATE INDEX milepost_task_scheduled on milepost_task (schedule, id) where schedule is not null;
 
 CREATE INDEX milepost_task_sharing on milepost_task (name, concurrency_key)
 where concurrency_key is not null and executor is not null;

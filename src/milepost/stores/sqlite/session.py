@@ -22,7 +22,9 @@ from milepost.stores.filter import TaskFilter
 from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, TaskCopy, hints_of
 from milepost.stores.sqlite.driver import Connection
 from milepost.stores.sqlite.ends import SqliteEnds
+from milepost.stores.sqlite.events import SqliteEvents
 from milepost.stores.sqlite.filters import count_of, ids_of, search_of
+from milepost.stores.sqlite.joins import SqliteJoins
 from milepost.stores.sqlite.limits import SqliteLimits
 from milepost.stores.sqlite.logs import SqliteLogs
 from milepost.stores.sqlite.rows import (
@@ -31,12 +33,15 @@ from milepost.stores.sqlite.rows import (
     event_of,
     history_values,
     insert_values,
+    is_tied,
     lease_of,
     lease_values,
     record_of,
     request_values,
+    ties_values,
     write_values,
 )
+from milepost.stores.sqlite.schedules import SqliteSchedules
 from milepost.stores.sqlite.settings import SqliteQueueTable, bounded_queues, is_shut, paused_queues
 from milepost.stores.sqlite.statements import statement
 from milepost.stores.sqlite.ticker import Ticker
@@ -74,6 +79,7 @@ _WRITE_COMMIT: Final = statement("write_commit")
 _WRITE_HISTORY: Final = statement("write_history")
 _WRITE_PROGRESS: Final = statement("write_progress")
 _WRITE_REQUEST: Final = statement("write_request")
+_WRITE_TIES: Final = statement("write_ties")
 
 _ROWS_AT_ONCE: Final = 10
 
@@ -136,12 +142,24 @@ class SqliteSession:
         return SqliteEnds(lambda: self.database, self._forget)
 
     @property
+    def joins(self) -> SqliteJoins:
+        return SqliteJoins(lambda: self.database, self._changed)
+
+    @property
     def limits(self) -> SqliteLimits:
         return SqliteLimits(self.database, begin=self._changed)
 
     @property
     def settings(self) -> SqliteQueueTable:
         return SqliteQueueTable(self.database, begin=self._changed, hint=self._hint)
+
+    @property
+    def schedules(self) -> SqliteSchedules:
+        return SqliteSchedules(self.database, begin=self._changed, hint=self._hint)
+
+    @property
+    def events(self) -> SqliteEvents:
+        return SqliteEvents(self.database, begin=self._changed)
 
     def now(self) -> datetime:
         if self._stored is None:
@@ -150,9 +168,12 @@ class SqliteSession:
         return self.newest
 
     def insert(self, records: Iterable[TaskRecord]) -> None:
-        values = map(insert_values, self._hinting(records))
+        tied: list[TaskRecord] = []
+        values = map(insert_values, self._hinting(_noting(records, tied)))
         while rows := tuple(islice(values, _ROWS_AT_ONCE)):
             self.database.execute(_insert_of(len(rows)), tuple(chain.from_iterable(rows)))
+        if tied:
+            self.database.many(_WRITE_TIES, map(ties_values, tied))
         self._changed()
 
     def insert_unbounded(self, records: Sequence[TaskRecord]) -> bool:
@@ -213,6 +234,9 @@ class SqliteSession:
         edits = [each.after for each in done if each.rewrites_request]
         if edits:
             self.database.many(_WRITE_REQUEST, map(request_values, edits))
+        tied = [each.after for each in done if each.rewrites_ties]
+        if tied:
+            self.database.many(_WRITE_TIES, map(ties_values, tied))
         self._write_history([line for decided in done for line in history_values(decided.after, decided.history)])
         return written
 
@@ -254,8 +278,15 @@ class SqliteSession:
         logs: defaultdict[TaskId, list[LogLine]] = defaultdict(list)
         for logged in self.logs.of_all([row[1] for row in rows]):
             logs[logged.task].append(logged)
+        children = self.joins.children([row[1] for row in rows])
         return [
-            TaskCopy(row[0], record := record_of(row), tuple(histories[record.id]), tuple(logs[record.id]))
+            TaskCopy(
+                row[0],
+                record := record_of(row),
+                tuple(histories[record.id]),
+                tuple(logs[record.id]),
+                tuple(children.get(record.id, ())),
+            )
             for row in rows
         ]
 
@@ -264,6 +295,7 @@ class SqliteSession:
         # All under the revision that the record has: the next write of the task goes on behind it.
         self._write_history([line for copy in copies for line in history_values(copy.record, copy.history)])
         self.logs.restore(line for copy in copies for line in copy.logs)
+        self.joins.restore((copy.record.id, copy.children) for copy in copies)
 
     def open_lease(self, lease: Lease) -> None:
         self.database.execute(_OPEN_LEASE, lease_values(lease))
@@ -291,6 +323,7 @@ class SqliteSession:
         """What goes with tasks that were deleted."""
         self.database.execute(_DELETE_HISTORY, (json.dumps(deleted),))
         self.logs.forget(deleted)
+        self.joins.forget(deleted)
         self.hints |= Hint.FINAL
         self._changed()
 
@@ -385,6 +418,14 @@ def _insert_of(rows: int) -> str:
 
 
 _state: Final = attrgetter("state._value_")
+
+
+def _noting(records: Iterable[TaskRecord], tied: list[TaskRecord]) -> Iterator[TaskRecord]:
+    """The same records; those that are tied to others are added to `tied` as they pass."""
+    for record in records:
+        if is_tied(record):
+            tied.append(record)
+        yield record
 
 
 def _statement_of(decided: Transition) -> tuple[str, Values]:

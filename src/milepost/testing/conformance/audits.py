@@ -40,6 +40,7 @@ _LIVES: tuple[tuple[Event | str, ...], ...] = (
     (events.CancelRequested("enough", by="ada"), events.Requeued(True, "again", "bob")),
     (_CLAIMED, events.Suspended(_X), events.Proceeded(by="ada", reason="paid"), _CLAIMED, events.GaveUp(_X)),
     (_CLAIMED, events.Proceeded(by="ada"), events.Crashed(Crash(CrashKind.TIMEOUT, "late"), retryable=False)),
+    (_CLAIMED, events.Suspended(_X, event="paid", key="7"), events.Received(_X), _CLAIMED, events.Succeeded(_X)),
 )
 
 

@@ -23,5 +23,10 @@ with
     delete from {schema}.milepost_log as line
     using gone
     where line.task = gone.number
+  ),
+  orphaned as (
+    delete from {schema}.milepost_child as child
+    using gone
+    where child.parent = gone.id
   )
 select id from gone

@@ -1,0 +1,1 @@
+delete from {schema}.milepost_child as child where child.parent = $1

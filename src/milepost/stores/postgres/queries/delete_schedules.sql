@@ -1,0 +1,1 @@
+delete from {schema}.milepost_schedule where key = any ($1::text[]) returning key

@@ -1,0 +1,5 @@
+select task.id
+from {schema}.milepost_task as task
+where task.id = any ($1::text[])
+order by task.id
+for no key update skip locked

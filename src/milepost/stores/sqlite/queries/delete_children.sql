@@ -1,0 +1,1 @@
+delete from milepost_child where parent in (select value from json_each(?))

@@ -1,0 +1,2 @@
+insert into milepost_child (parent, ordinal, task, name, version, state, result_json, error_json, crash)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)
