@@ -6,11 +6,13 @@ import traceback as tracebacks
 from collections.abc import Callable
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final, cast, final
+from typing import Any, Final, TypeVar, cast, final
 
 from attrs import frozen
 
 from milepost.payload import Json, JsonText, from_json_text, storable_text, to_json_text
+
+D = TypeVar("D")
 
 _TRACEBACK_CHARACTERS_MAX = 16_384
 _MESSAGE_CHARACTERS_MAX = 4_096
@@ -81,6 +83,14 @@ class Crash:
             return cls(CrashKind.EXCEPTION, text)
         message, type_name, traceback = (str(crash.get(part, "")) for part in ("message", "type_name", "traceback"))
         return cls(kind, message, type_name, traceback)
+
+    def value_or(self, default: D) -> D:
+        """`default`, for a crash has no result: so that every outcome can be asked in one way.
+
+        >>> Crash(CrashKind.TIMEOUT).value_or(0)
+        0
+        """
+        return default
 
     def to_json_text(self) -> JsonText:
         """As stores keep it."""

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar, cast, final
+from typing import Any, TypeVar, Unpack, cast, final
 
 import attrs
 import pytest
@@ -39,7 +39,7 @@ from milepost.lifecycle.change import Transition
 from milepost.lifecycle.refusals import ModificationFailed
 from milepost.lifecycle.transition import transition
 from milepost.payload import JsonText
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from tests.client.threaded import AnyClient, Color, Order, Part, Progress, bill, ship
 from tests.executor.kit import PassingStore, change, quick, until_state
 
@@ -225,15 +225,8 @@ class Busy(PassingStore):
         self.left = {"read": reads, "write": writes}
         self.then = then
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        value = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        value = await super().transact(function, **options)
         await self._happen("write")
         return value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, Unpack
 from uuid import uuid4
 
 import attrs
@@ -14,7 +14,7 @@ from milepost.errors import CommitUnknown, StoreError, StoreUnreachable
 from milepost.results import Success
 from milepost.stores.filter import TaskFilter
 from milepost.stores.memory import MemoryStore
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from tests.executor.kit import PassingStore
 
 pytestmark = pytest.mark.anyio
@@ -34,24 +34,10 @@ class LosesReplies(PassingStore):
         super().__init__(MemoryStore())
         self.faults: list[tuple[bool, StoreError]] = []
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        return self.transact_blocking(function, alone=alone, within_seconds=within_seconds, durable=durable)
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        return self.transact_blocking(function, **options)
 
-    def transact_blocking(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    def transact_blocking(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         written, fault = self.faults.pop(0) if self.faults else (True, None)
         answer = super().transact_blocking(function) if written else None
         if fault is not None:

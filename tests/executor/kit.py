@@ -6,7 +6,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, Unpack, final
 
 import trio
 
@@ -27,7 +27,7 @@ from milepost import (
 from milepost.lifecycle.change import Transition
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.transition import Policy, transition
-from milepost.stores.protocol import Hint, Session, Watch
+from milepost.stores.protocol import Hint, Session, TransactOptions, Watch
 from milepost.telemetry import AttemptEnded, Observation
 from milepost.testing.conformance.kit import sample_lease
 
@@ -198,25 +198,11 @@ class PassingStore:
     def url(self) -> str:
         return self.inner.url
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        return await self.inner.transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        return await self.inner.transact(function, **options)
 
-    def transact_blocking(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        return self.inner.transact_blocking(function, alone=alone, within_seconds=within_seconds, durable=durable)
+    def transact_blocking(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        return self.inner.transact_blocking(function, **options)
 
     async def read(self, function: Callable[[Session], T]) -> T:
         return await self.inner.read(function)

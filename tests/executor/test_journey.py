@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import pytest
 import trio
@@ -32,7 +32,7 @@ from milepost import (
     task,
 )
 from milepost.executor.turn import TurnReceipt
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from tests.executor import cpu_tasks
 from tests.executor.kit import (
     AnyTask,
@@ -60,15 +60,8 @@ class LateAnswers(PassingStore):
         super().__init__(inner)
         self.found_nothing, self.go = trio.Event(), trio.Event()
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        answer = await super().transact(function, **options)
         if isinstance(answer, TurnReceipt) and not answer.claimed and not self.found_nothing.is_set():
             self.found_nothing.set()
             await self.go.wait()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, Unpack, cast
 
 import pytest
 import trio
@@ -33,7 +33,7 @@ from milepost import (
 )
 from milepost.errors import StoreUnreachable
 from milepost.executor.turn import TurnReceipt
-from milepost.stores.protocol import ClaimOrder, Session
+from milepost.stores.protocol import ClaimOrder, Session, TransactOptions
 from milepost.telemetry import LeaseLost, LoopStalled, RunDiscarded
 from milepost.testing.conformance.kit import sample_lease
 from tests.executor.kit import (
@@ -151,19 +151,12 @@ class LockOrder(PassingStore):
         super().__init__(inner)
         self.orders: list[list[str]] = []
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         def noted(session: Session) -> T:
             self.orders.append([])
             return function(cast("Session", Noting(session, self.orders[-1])))
 
-        return await super().transact(noted, alone=alone, within_seconds=within_seconds, durable=durable)
+        return await super().transact(noted, **options)
 
     def saw(self, *verbs: str) -> bool:
         """Whether one transaction did all of this."""
@@ -342,15 +335,8 @@ class LosesReplies(PassingStore):
         self.is_unlucky = is_unlucky
         self.lost = 0
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        answer = await super().transact(function, **options)
         if not self.lost and self.is_unlucky(answer):
             self.lost += 1
             raise StoreUnreachable("the connection broke before the answer came")

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, Unpack, final
 
 import pytest
 import trio
@@ -36,7 +36,7 @@ from milepost import (
 from milepost.executor.logbook import MESSAGE_CHARACTERS_MAX
 from milepost.executor.turn import take_turn
 from milepost.lifecycle import events
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from milepost.stores.tables import LogTable
 from tests.executor.kit import (
     AnyRequest,
@@ -366,23 +366,12 @@ class Away(PassingStore):
         self.appends: list[bool] = []
         self.append_fails = False
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         if self.is_away:
             self.failed += 1
             raise StoreUnreachable("away")
-        return await super().transact(
-            lambda session: function(counting(session, self, alone)),
-            alone=alone,
-            within_seconds=within_seconds,
-            durable=durable,
-        )
+        alone = options.get("alone", False)
+        return await super().transact(lambda session: function(counting(session, self, alone)), **options)
 
 
 def counting(session: Session, store: Away, alone: bool) -> Any:
@@ -488,17 +477,10 @@ class NoTurns(PassingStore):
         super().__init__(inner)
         self.carries = True
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         if not self.carries and getattr(function, "func", None) is take_turn:
             raise StoreUnreachable("away")
-        return await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        return await super().transact(function, **options)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, Unpack, final
 
 import pytest
 import trio
@@ -35,7 +35,7 @@ from milepost.crash import Crash, CrashKind
 from milepost.executor.pruning import Pruning
 from milepost.payload import JsonText
 from milepost.stores import prune
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from milepost.stores.tables import LogLine
 from milepost.testing.conformance.kit import sample, task_id
 from tests.executor.kit import PassingStore, quick, until
@@ -180,16 +180,9 @@ class Counted(PassingStore):
         super().__init__(inner)
         self.removed: list[int] = []
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         before = len(await left(self.inner))
-        value = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        value = await super().transact(function, **options)
         self.removed.append(before - len(await left(self.inner)))
         return value
 

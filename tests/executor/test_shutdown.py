@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 import pytest
 import trio
@@ -36,7 +36,7 @@ from milepost import (
 )
 from milepost.errors import StoreUnreachable
 from milepost.executor.turn import TurnReceipt
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from milepost.telemetry import ExecutorStarted, ExecutorStopped
 from tests.executor.kit import (
     PassingStore,
@@ -278,15 +278,8 @@ class Gate(PassingStore):
         super().__init__(inner)
         self.claimed, self.go = trio.Event(), trio.Event()
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        answer = await super().transact(function, **options)
         if isinstance(answer, TurnReceipt) and answer.claimed:
             self.claimed.set()
             await self.go.wait()
@@ -318,18 +311,11 @@ class Unplugged(PassingStore):
 
     away = False
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         await trio.lowlevel.checkpoint()
         if self.away:
             raise StoreUnreachable("unplugged")
-        return await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        return await super().transact(function, **options)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import apsw
 import pytest
@@ -42,7 +42,7 @@ from milepost.errors import (
     StoreUnreachable,
 )
 from milepost.executor.turn import TurnReceipt
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from milepost.stores.sqlite import SqliteStore
 from milepost.stores.sqlite.driver import Place
 from milepost.telemetry import StoreChanged, StoreCondition
@@ -74,30 +74,16 @@ class FailingStore(PassingStore):
         self.fault: type[StoreError] = StoreUnreachable
         self.failed: Counter[str] = Counter()
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         await trio.lowlevel.checkpoint()
         self._fail("before")
-        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        answer = await super().transact(function, **options)
         self._fail("after")
         return answer
 
-    def transact_blocking(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    def transact_blocking(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         self._fail("before")
-        answer = super().transact_blocking(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        answer = super().transact_blocking(function, **options)
         self._fail("after")
         return answer
 
@@ -114,17 +100,10 @@ class SyncNotes(PassingStore):
         super().__init__(inner)
         self.turns: list[tuple[bool, TurnReceipt]] = []
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        answer = await super().transact(function, **options)
         if isinstance(answer, TurnReceipt):
-            self.turns.append((durable, answer))
+            self.turns.append((options.get("durable", True), answer))
         return answer
 
 

@@ -46,7 +46,7 @@ def leaf(size: Size, nothing: Empty) -> TaskResult[int, Empty]:
 async def wide(size: Size, progress: Progress, execution: Execution[Progress]) -> TaskResult[int, Empty, Progress]:
     """Has so many children, and is the sum of what they are."""
     if progress.asked:
-        found = [each.result for each in execution.children.of(leaf) if isinstance(each, Success)]
+        found: list[int] = [each.value_or(0) for each in execution.children.of(leaf)]
         return Success.with_result(sum(found)).for_empty_error()
     leaves = [leaf.with_metadata(Size(n)) for n in range(size.n)]
     asking = Suspended.with_execution_metadata(Progress(asked=True)).for_result(int).for_empty_error()
@@ -58,8 +58,7 @@ async def deep(size: Size, progress: Progress, execution: Execution[Progress]) -
     """Has one child that has one child and so on, and is how many there are."""
     if progress.asked:
         (below,) = execution.children.of(deep)
-        assert isinstance(below, Success)
-        return Success.with_result(1 + below.result).for_empty_error()
+        return Success.with_result(1 + below.value_or(0)).for_empty_error()
     if size.n == 1:
         return Success.with_result(1).for_empty_error()
     asking = Suspended.with_execution_metadata(Progress(asked=True)).for_result(int).for_empty_error()

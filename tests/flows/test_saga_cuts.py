@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, Unpack, final
 
 import pytest
 import trio
@@ -26,7 +26,7 @@ from milepost import (
     TaskState,
     open_executor,
 )
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from tests.executor.kit import PATIENCE_SECONDS, PassingStore, quick, until_async
 from tests.flows.kit import Told, told
 from tests.flows.trips import NoMoney, Trip, book_trip
@@ -50,32 +50,18 @@ class MortalStore(PassingStore):
         self.commits = 0
         self.died = trio.Event()
 
-    def transact_blocking(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    def transact_blocking(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         if self.died.is_set():
             raise StoreUnreachable("the process is dead")
-        return self.inner.transact_blocking(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        return self.inner.transact_blocking(function, **options)
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         self.commits += 1
         if self.commits == self.last:
             self.died.set()
         if self.died.is_set():
             await trio.sleep_forever()
-        return await self.inner.transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        return await self.inner.transact(function, **options)
 
 
 async def lived(store: Store, graveyard: trio.Nursery, life: str, last: int) -> tuple[bool, object, Counter[Told]]:

@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TypeVar, final
+from typing import TypeVar, Unpack, final
 
 import trio
 
 from milepost import ExecutorConfig, Store, open_store, run_executor
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from tests.executor.kit import PassingStore
 from tests.flows.trips import book_trip
 
@@ -27,18 +27,11 @@ class DeadlyStore(PassingStore):
         super().__init__(inner)
         self.left = commits_max
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return await self.inner.transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        return await self.inner.transact(function, **options)
 
 
 async def main(url: str, commits_max: int) -> None:

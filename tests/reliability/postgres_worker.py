@@ -11,13 +11,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 import trio
 
 from milepost import ClaimLost, ExecutorConfig, clock, open_store, run_executor
 from milepost.executor.turn import TurnReceipt
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from milepost.telemetry import ExecutorStarted, ExecutorStopped, LeaseLost, Observation, RunDiscarded, StoreChanged
 from tests.executor.kit import PassingStore
 from tests.reliability.ledger import book, march, nap, nudges, sit
@@ -31,16 +31,9 @@ TOLD = (ExecutorStarted, ExecutorStopped, LeaseLost, RunDiscarded, StoreChanged)
 class RefusalsTold(PassingStore):
     """Prints a line for each write that the store refused."""
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         try:
-            answer = await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+            answer = await super().transact(function, **options)
         except ClaimLost:
             say("refused")
             raise

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from enum import Enum
 from itertools import count
-from typing import Any, Protocol, TypeAlias, TypeVar, cast, final
+from typing import Any, Protocol, TypeAlias, TypeVar, Unpack, cast, final
 
 import psycopg
 import pytest
@@ -22,7 +22,7 @@ from attrs import frozen
 
 from milepost.errors import StoreBusy
 from milepost.stores.open import connect_store
-from milepost.stores.protocol import Session, Store
+from milepost.stores.protocol import Session, Store, TransactOptions
 from milepost.stores.sqlite.patience import Patience
 from tests.executor.kit import PassingStore
 
@@ -110,14 +110,7 @@ class HeldStore(PassingStore):
         self._hold = hold
         self._has_read = False
 
-    def transact_blocking(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    def transact_blocking(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         def held(session: Session) -> T:
             watched = HeldSession(session, lambda: self._stop_at(Point.WRITE))
             value = function(cast("Session", watched))
@@ -127,7 +120,7 @@ class HeldStore(PassingStore):
 
         if self._has_read:
             self._stop_at(Point.BETWEEN)
-        return super().transact_blocking(held, alone=alone, within_seconds=within_seconds, durable=durable)
+        return super().transact_blocking(held, **options)
 
     def read_blocking(self, function: Callable[[Session], T]) -> T:
         self._has_read = True

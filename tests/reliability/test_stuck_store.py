@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 import pytest
 import trio
 
 from milepost import Execution, StopKind, Store, Success, TaskResult, TaskState, open_executor, open_store, task
-from milepost.stores.protocol import Session
+from milepost.stores.protocol import Session, TransactOptions
 from milepost.telemetry import LeaseLost, RunDiscarded
 from tests.executor.kit import PassingStore, Recorder, enqueue, quick, record_of, until, until_state
 
@@ -26,28 +26,14 @@ class StuckStore(PassingStore):
         self.unstuck = trio.Event()
         self.unstuck.set()
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         with trio.CancelScope(shield=True):  # a call that has started is never abandoned
             await self.unstuck.wait()
-        return await super().transact(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        return await super().transact(function, **options)
 
-    def transact_blocking(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
+    def transact_blocking(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
         trio.from_thread.run(self.unstuck.wait, trio_token=self.token)
-        return super().transact_blocking(function, alone=alone, within_seconds=within_seconds, durable=durable)
+        return super().transact_blocking(function, **options)
 
     token: trio.lowlevel.TrioToken
 

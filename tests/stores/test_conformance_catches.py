@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapp
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NoReturn, TypeAlias, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar, Unpack
 
 import attrs
 import pytest
@@ -24,7 +24,7 @@ from milepost.lifecycle.ties import Tie
 from milepost.stores.filter import TaskFilter
 from milepost.stores.flow_tables import EventTable, JoinTable, ScheduleRow, ScheduleTable, SentEvent
 from milepost.stores.memory import MemoryStore
-from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, Session, TaskCopy, Watch
+from milepost.stores.protocol import ClaimOrder, Held, Hint, Lease, Report, Session, TaskCopy, TransactOptions, Watch
 from milepost.stores.tables import EndedTask, EndTable, LimitTable, LogLine, LogTable, QueueTable
 from milepost.testing import check_store
 
@@ -151,29 +151,11 @@ class PassingStore:
         self.over = self.inner.over
         self.close = self.inner.close
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        return await self.inner.transact(
-            self.wrapped(function), alone=alone, within_seconds=within_seconds, durable=durable
-        )
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        return await self.inner.transact(self.wrapped(function), **options)
 
-    def transact_blocking(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        return self.inner.transact_blocking(
-            self.wrapped(function), alone=alone, within_seconds=within_seconds, durable=durable
-        )
+    def transact_blocking(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        return self.inner.transact_blocking(self.wrapped(function), **options)
 
     async def read(self, function: Callable[[Session], T]) -> T:
         return await self.inner.read(self.wrapped(function))
@@ -630,25 +612,11 @@ class WakesEverySchedule(Passing):
 class RollbackLoses(PassingStore):
     """Commits what a function did before it raised."""
 
-    async def transact(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        return (await super().transact(_kept(function), alone=alone, within_seconds=within_seconds, durable=durable))()
+    async def transact(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        return (await super().transact(_kept(function), **options))()
 
-    def transact_blocking(
-        self,
-        function: Callable[[Session], T],
-        *,
-        alone: bool = False,
-        within_seconds: float | None = None,
-        durable: bool = True,
-    ) -> T:
-        return super().transact_blocking(_kept(function), alone=alone, within_seconds=within_seconds, durable=durable)()
+    def transact_blocking(self, function: Callable[[Session], T], **options: Unpack[TransactOptions]) -> T:
+        return super().transact_blocking(_kept(function), **options)()
 
 
 class HintsLost(PassingStore):

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Flag, auto
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, Protocol, TypedDict, TypeVar, final
 
 from attrs import field, frozen
 
@@ -318,6 +318,14 @@ class Watch(Protocol):
     def close(self) -> None:
         """Stop listening."""
         ...
+
+
+class TransactOptions(TypedDict, total=False):
+    """What `Store.transact` is told beside its function, for stores that pass it on to another one."""
+
+    alone: bool
+    within_seconds: float | None
+    durable: bool
 
 
 class Store(Protocol):
