@@ -167,14 +167,14 @@ async def test_a_suspension_under_a_cancel_carries_nothing_out_and_a_success_doe
     starts: list[int] = []
 
     @task
-    async def order(metadata: int, progress: int) -> TaskResult[int, str]:
+    async def order(metadata: int, progress: int) -> TaskResult[int, str, int]:
         starts.append(metadata)
         try:
             await trio.sleep_forever()
         finally:
             after = double.with_metadata(metadata)
             if metadata == 1:
-                return Suspended().then_enqueue(after).until_finished()  # noqa: B012 (cleans up, and then answers)
+                return Suspended(1).then_enqueue(after).until_finished()  # noqa: B012 (cleans up, and then answers)
             return Success.with_result(metadata).then_enqueue(after)  # noqa: B012
 
     suspending, succeeding = await enqueue(store, order.with_metadata(1), order.with_metadata(2))
@@ -185,6 +185,8 @@ async def test_a_suspension_under_a_cancel_carries_nothing_out_and_a_success_doe
         await until_state(store, suspending, TaskState.CANCELLED)
         await until_state(store, succeeding, TaskState.COMPLETED)
     assert await children_of(store, suspending) == []
+    record = (await Client(store).get(suspending)).unwrap()
+    assert record.execution_metadata_json == "0"  # what would tell a requeue, or an on_outcome, of children is not kept
     assert len(await children_of(store, succeeding)) == 1
 
 

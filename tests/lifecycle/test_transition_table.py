@@ -389,6 +389,18 @@ def test_a_suspension_under_a_cancel_request_keeps_its_progress() -> None:
     assert after.crash == Crash(CrashKind.CANCELLED, "enough")
 
 
+def test_a_suspension_under_a_cancel_request_drops_its_progress_with_what_it_carries() -> None:
+    (asked,) = _records()["cancelling"]
+    for event in (
+        events.Suspended(_NEW, enqueues=True),
+        events.Suspended(_NEW, join=Join.ALL_FINISHED, enqueues=True),
+        events.Suspended(_NEW, has_effects=True),
+    ):
+        after = decided(asked, event).after
+        assert (after.state, after.sequence) == (TaskState.CANCELLED, asked.sequence)
+        assert after.execution_metadata_json == asked.execution_metadata_json
+
+
 def test_a_failed_attempt_keeps_the_last_commit() -> None:
     (running,) = _records()["running"]
     for event in (events.Failed(_ERROR, retryable=True), events.Crashed(_CRASH), events.Interrupted()):

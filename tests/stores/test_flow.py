@@ -17,8 +17,10 @@ from milepost.lifecycle.refusals import CancelAccepted, KeyTaken, WrongState
 from milepost.lifecycle.states import TaskState
 from milepost.lifecycle.ties import Join, Tie
 from milepost.payload import JsonText
+from milepost.stores import flow
 from milepost.stores.open import connect_store
-from milepost.testing.conformance.kit import task_id
+from milepost.stores.protocol import Session
+from milepost.testing.conformance.kit import decided, task_id
 from tests.database import store_url
 from tests.stores.relations import CRASHED, DONE, FAILED, Family, ask, head
 
@@ -241,6 +243,19 @@ def test_what_a_failure_cancels_is_cancelled_with_all_that_descends_from_it(fami
     family.join(3, ask(4))
     family.run(2, FAILED)
     assert family.states(1, 3, 4) == "pending cancelled cancelled"
+
+
+def test_of_two_that_fail_at_once_one_may_descend_from_the_other(family: Family) -> None:
+    family.join(1, ask(2), ask(3), join=FAIL_FAST)
+    family.join(2, ask(4), ask(5), join=FAIL_FAST)
+    runs = [family.run(3), family.run(4)]
+
+    def both(session: Session) -> list[bool]:
+        now = session.now()
+        return flow.write(session, [decided(run, FAILED, now=now) for run in runs], now=now)
+
+    assert family.store.transact_blocking(both) == [True, True]
+    assert family.states(1, 2, 3, 4, 5) == "pending cancelled failed failed cancelled"
 
 
 def test_a_task_that_was_only_joined_is_not_cancelled_for_the_failure_of_another(family: Family) -> None:

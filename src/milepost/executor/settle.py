@@ -158,17 +158,17 @@ def _failed(task: AnyTask, value: Failure[Any, Any], text: JsonText) -> Event:
 
 
 def _suspended(value: Suspended[Any, Any, Any], text: JsonText | None) -> Event:
-    enqueues = bool(value.follow_ups)
+    enqueues, effects = bool(value.follow_ups), bool(value.effects)
     match value.wake:
         case datetime() | timedelta() | None as until:
-            return events.Suspended(text, until, enqueues=enqueues)
+            return events.Suspended(text, until, enqueues=enqueues, has_effects=effects)
         case Wake.UNTIL_FINISHED | Wake.UNTIL_FINISHED_FAIL_FAST as wake if enqueues:
             join = Join.ALL_FINISHED if wake is Wake.UNTIL_FINISHED else Join.ALL_FINISHED_FAIL_FAST
-            return events.Suspended(text, join=join, enqueues=True)
+            return events.Suspended(text, join=join, enqueues=True, has_effects=effects)
         case UntilEvent(event=event, key=key, within=within):
-            return events.Suspended(text, within, event=event, key=key, enqueues=enqueues)
+            return events.Suspended(text, within, event=event, key=key, enqueues=enqueues, has_effects=effects)
         case Wake():  # without follow-ups there is nobody to wait for
-            return events.Suspended(text, at_once=True, enqueues=enqueues)
+            return events.Suspended(text, at_once=True, enqueues=enqueues, has_effects=effects)
 
 
 def _stopped(task: AnyTask, stopping: Stopping) -> Event | None:

@@ -63,7 +63,8 @@ class Suspended:
     """The task answered Suspended: with the next execution metadata or None, and until when (None: until proceeded).
 
     With `join` it waits for the tasks that the result enqueues, and there are some. With `event` and `key` it waits for
-    that event, at most `until` then. `enqueues` says that the result carries follow-ups, which makes it a commit.
+    that event, at most `until` then. `enqueues` says that the result carries follow-ups, which makes it a commit, and
+    `has_effects` that it carries effects.
     """
 
     execution_metadata: JsonText | None = field(repr=False)
@@ -74,6 +75,7 @@ class Suspended:
     event: str | None = None
     key: str | None = None
     enqueues: bool = False
+    has_effects: bool = False
 
 
 @final

@@ -170,8 +170,10 @@ def _end_or_go_on(record: TaskRecord, event: _RunEvent, now: datetime, policy: P
             return change_to(record, TaskState.RUNNING, HistoryKind.COMMITTED, now, changes)
         case events.Succeeded(result=result):
             return end(record, TaskState.COMPLETED, HistoryKind.COMPLETED, now, result_json=result)
-        case events.Suspended() if cancelling:  # what it carries is dropped, its progress is kept
-            kept = committed(record, event.execution_metadata, event.moved)
+        case events.Suspended() if cancelling:
+            # What it carries is dropped, and with it a progress that would tell of that as done.
+            carries = event.enqueues or event.has_effects
+            kept = {} if carries else committed(record, event.execution_metadata, event.moved)
             return _cancelled(record, record.cancel_reason or "", now, **kept)
         case events.Suspended():
             return _suspend(record, event, now)

@@ -313,7 +313,9 @@ def _go_on(session: Session, told: Mapping[TaskId, bool], asked: Collection[Task
 def _fail_fast(session: Session, parent: TaskRecord, now: datetime) -> list[Transition]:
     """Cancel the unfinished children that the parent has enqueued itself, with all that descends from them, unless that
     was done before; one that it has only joined is not its own to cancel."""
-    if not _write_locked(session, [transition(parent, events.ChildFailed(), now=now)]):
+    # Read anew: another one that fails at the same time may have cancelled this one, as a descendant of its own.
+    anew = session.get([parent.id])
+    if not _write_locked(session, [transition(record, events.ChildFailed(), now=now) for record in anew]):
         return []
     unfinished = set(session.joins.unfinished_of(parent.id))
     live = session.ids(TaskFilter(parents=(parent.id,), states=_LIVE))
