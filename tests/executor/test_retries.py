@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from typing import Never
 
 import pytest
 import trio
@@ -24,6 +25,7 @@ from milepost import (
     Suspended,
     TaskDefinitionError,
     TaskId,
+    TaskQuery,
     TaskResult,
     TaskState,
     open_executor,
@@ -309,6 +311,54 @@ async def test_a_task_whose_deadline_passed_while_it_waited_never_starts(store: 
             records = [await until_state(movable, id, TaskState.FAILED) for id in (waiting, parked)]
     assert [record.crash.kind for record in records if record.crash] == [CrashKind.DEADLINE] * 2
     assert calls == [1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        Suspended(),
+        Suspended().after(HOUR),
+        Suspended().until_event("paid", "order 7"),
+        Suspended().until_event("paid", "order 7", within=HOUR),
+        Failure.with_error("not yet").retry_after(HOUR),
+    ],
+    ids=["a proceed", "a later time", "an event", "an event for an hour", "its next attempt"],
+)
+async def test_the_deadline_ends_a_task_whatever_it_waits_for(
+    store: Store, waiting: Suspended[Never, Never, Never] | Failure[Never, str]
+) -> None:
+    calls: list[int] = []
+
+    @task(deadline_seconds=0.3)
+    def patient(metadata: int, progress: int) -> TaskResult[int, str]:
+        calls.append(metadata)
+        return waiting
+
+    async with open_executor(store, [patient], config=quick(poll_seconds=60)):
+        handle = await Client(store).enqueue(patient.with_metadata(1))
+        outcome = await handle.wait(timeout_seconds=10)
+    assert isinstance(outcome, Crash)
+    assert (outcome.kind, calls) == (CrashKind.DEADLINE, [1])
+
+
+@pytest.mark.slow
+async def test_the_deadline_ends_a_task_that_waits_for_its_children_and_they_go_on(store: Store) -> None:
+    @task
+    def child(metadata: int, progress: int) -> TaskResult[int, str]:
+        return Suspended()
+
+    @task(deadline_seconds=0.3)
+    def parent(metadata: int, progress: int) -> TaskResult[int, str]:
+        return Suspended().then_enqueue(child.with_metadata(1)).until_finished()
+
+    async with open_executor(store, [parent, child], config=quick(poll_seconds=60)):
+        handle = await Client(store).enqueue(parent.with_metadata(1))
+        outcome = await handle.wait(timeout_seconds=10)
+        (left,) = (await Client(store).search(TaskQuery().with_parent(handle.id))).records
+        assert (await Client(store).proceed(left.id)).unwrap().state is TaskState.PENDING
+    assert isinstance(outcome, Crash)
+    assert outcome.kind is CrashKind.DEADLINE
 
 
 async def test_a_requeue_opens_a_new_epoch_with_a_new_budget(store: Store) -> None:

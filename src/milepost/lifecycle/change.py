@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias, assert_never, final
 
 from attrs import frozen
 
+from milepost.clock import later
 from milepost.lifecycle.events import Moved
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
 from milepost.lifecycle.refusals import WrongState
 from milepost.lifecycle.states import TaskState
 from milepost.payload import JsonText
 
+_MOMENT = timedelta(microseconds=1)
 _ERROR_KINDS = frozenset(
     {HistoryKind.RETRY_SCHEDULED, HistoryKind.FAILED, HistoryKind.QUARANTINED, HistoryKind.RELEASED}
 )
@@ -99,6 +101,15 @@ def committed(record: TaskRecord, execution_metadata: JsonText | None, moved: Mo
         "metadata_json": moved.metadata,
         "initial_execution_metadata_json": moved.initial_execution_metadata,
     }
+
+
+def by_deadline(record: TaskRecord, due_at: datetime | None) -> datetime | None:
+    """`due_at`, but no later than a moment behind the task's deadline: then it is claimed, and so ended, whatever it
+    waits for."""
+    if record.deadline_at is None:
+        return due_at
+    last = later(record.deadline_at, _MOMENT)
+    return last if due_at is None else min(due_at, last)
 
 
 def release(

@@ -15,7 +15,7 @@ from typing import assert_never, final
 from attrs import field, frozen
 
 from milepost.lifecycle import events, gates
-from milepost.lifecycle.change import Transition
+from milepost.lifecycle.change import Transition, by_deadline
 from milepost.lifecycle.children import ChildCount
 from milepost.lifecycle.gates import Gate, Load, Sharer
 from milepost.lifecycle.joining import GROUP_NAME
@@ -123,6 +123,8 @@ def _time(record: TaskRecord, facts: Facts, now: datetime) -> Iterator[Gate]:
     due_at, last = record.due_at, facts.last
     if record.state is TaskState.RUNNING or (due_at is not None and due_at <= now):
         return
+    if record.state is TaskState.SUSPENDED and due_at is not None and due_at == by_deadline(record, None):
+        due_at = None  # it goes on no more then, it ends
     if record.waits_for_children:
         yield gates.ChildrenAwaited(facts.children, facts.awaited)
     elif record.waits_for_event:

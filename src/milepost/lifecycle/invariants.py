@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from milepost.lifecycle.change import by_deadline
 from milepost.lifecycle.record import TaskRecord
 from milepost.lifecycle.states import WAITING_STATES, TaskState
 
@@ -35,8 +36,8 @@ def _violations(record: TaskRecord) -> Iterator[str]:
     parked = state is TaskState.SUSPENDED and record.join is None
     if record.early_proceed_at is not None and (state.is_final or parked):
         yield f"a {state.value} task keeps a proceed, which its suspension or its end should have used up"
-    if record.waits_for_children and record.due_at is not None:
-        yield "a task that waits for its children has a due time, so it could be claimed before they have ended"
+    if record.waits_for_children and record.due_at != by_deadline(record, None):
+        yield "a task that waits for its children could be claimed before they have ended, and not by its deadline"
     if state is TaskState.QUARANTINED and record.crash is None:
         yield "a quarantined task does not say why"
     if min(record.fence, record.sequence, record.revision, record.failures, record.stalls, record.epoch - 1) < 0:

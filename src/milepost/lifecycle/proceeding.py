@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from milepost.lifecycle import events
-from milepost.lifecycle.change import Decision, Transition, change_to, committed
+from milepost.lifecycle.change import Decision, Transition, by_deadline, change_to, committed
 from milepost.lifecycle.record import HistoryKind, TaskRecord
 from milepost.lifecycle.refusals import WrongState
 from milepost.lifecycle.states import FINAL_STATES, TaskState
@@ -25,8 +25,9 @@ def proceed(record: TaskRecord, event: events.Proceeded, now: datetime) -> Decis
     if record.waits_for_children:
         return WrongState(record.state)
     if record.state is TaskState.SUSPENDED:
-        state = TaskState.SUSPENDED if at > now else TaskState.PENDING
-        changes: dict[str, Any] = {"due_at": at}
+        due_at = by_deadline(record, at) or at
+        state = TaskState.SUSPENDED if due_at > now else TaskState.PENDING
+        changes: dict[str, Any] = {"due_at": max(due_at, now)}
         changes |= committed(record, event.execution_metadata, event.moved)
         return change_to(record, state, HistoryKind.PROCEEDED, now, changes, reason, event.by)
     if record.state in _DEAD_STATES or event.execution_metadata is not None:

@@ -11,6 +11,7 @@ import attrs
 from attrs import field, frozen
 
 from milepost.errors import ConfigurationError
+from milepost.text import shown
 
 T = TypeVar("T")
 
@@ -122,4 +123,4 @@ def _check_number(what: str, value: object, *, or_none: bool) -> None:
         return
     if type(value) is not int or not 1 <= value <= _NUMBER_MAX:
         none = ", or None for no bound" if or_none else ""
-        raise ConfigurationError(f"{what} of a queue is a whole number from 1 to {_NUMBER_MAX}{none}, got {value!r}")
+        raise ConfigurationError(f"{what} of a queue is a whole number from 1 to {_NUMBER_MAX}{none}, got {shown(value)}")

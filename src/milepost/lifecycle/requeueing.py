@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from milepost.lifecycle.change import Decision, change_to, dropping_proceed
+from milepost.lifecycle.change import Decision, by_deadline, change_to, dropping_proceed
 from milepost.lifecycle.events import Requeued
 from milepost.lifecycle.joining import GROUP_NAME
 from milepost.lifecycle.record import HistoryKind, TaskRecord, deadline_from
@@ -25,8 +25,10 @@ def requeue(record: TaskRecord, event: Requeued, now: datetime) -> Decision:
     if not may_be_requeued(record):
         return WrongState(record.state)
     rejoins = record.join is not None and (event.rejoins or record.name == GROUP_NAME)
+    # Who has not begun cannot, before those that it waits for have ended.
+    deadline = None if rejoins and record.started_at is None else deadline_from(now, record.deadline_seconds)
     fresh: dict[str, Any] = {
-        "due_at": None if rejoins else now,
+        "due_at": by_deadline(record.changed({"deadline_at": deadline}), None) if rejoins else now,
         "epoch": record.epoch + 1,
         "failures": 0,
         "stalls": 0,
@@ -40,8 +42,7 @@ def requeue(record: TaskRecord, event: Requeued, now: datetime) -> Decision:
         "progress_note": "",
         "started_at": None,
         "finished_at": None,
-        # Who has not begun cannot, before those that it waits for have ended.
-        "deadline_at": None if rejoins and record.started_at is None else deadline_from(now, record.deadline_seconds),
+        "deadline_at": deadline,
         "start_by": None,
         **_request(record, event),
     }

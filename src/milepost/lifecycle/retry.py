@@ -14,6 +14,7 @@ import attrs
 from attrs import frozen
 
 from milepost.errors import ConfigurationError
+from milepost.text import shown
 
 _NEVER: Callable[[int], timedelta] = lambda _: timedelta(0)  # noqa: E731
 _LONGEST = timedelta(days=1)
@@ -132,5 +133,5 @@ class Retry:
 
 
 def _check_delay(delay: timedelta) -> None:
-    if delay < timedelta(0):
-        raise ConfigurationError(f"Retry needs delays of zero or more, got {delay!r}")
+    if type(delay) is not timedelta or delay < timedelta(0):
+        raise ConfigurationError(f"Retry needs delays of zero or more, got {shown(delay)}")

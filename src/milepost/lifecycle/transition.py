@@ -16,7 +16,17 @@ from milepost.clock import later
 from milepost.crash import Crash, CrashKind
 from milepost.lifecycle import events
 from milepost.lifecycle.awaiting import receive
-from milepost.lifecycle.change import Decision, Transition, also, change_to, committed, end, release, unstarted
+from milepost.lifecycle.change import (
+    Decision,
+    Transition,
+    also,
+    by_deadline,
+    change_to,
+    committed,
+    end,
+    release,
+    unstarted,
+)
 from milepost.lifecycle.events import Event
 from milepost.lifecycle.joining import await_end, child_failed, children_ended
 from milepost.lifecycle.limits import ConcurrencyLimit, RateLimit
@@ -238,7 +248,8 @@ def _suspend(record: TaskRecord, event: events.Suspended, now: datetime) -> Deci
     early = None if joins else record.early_proceed_at  # a wait for children is not what a proceed is meant to end
     moved = event.execution_metadata is not None and event.execution_metadata != record.execution_metadata_json
     due_at = None if joins else _wake_up(event, now) if early is None else early
-    at_once = due_at is not None and due_at <= now
+    due_at = by_deadline(record, due_at)
+    at_once = not joins and due_at is not None and due_at <= now
     # An immediate return without progress is how a task spins; it spends the stall budget, everything else restores it.
     spins = at_once and not moved and not event.enqueues and early is None
     decided = release(
@@ -315,7 +326,7 @@ def _retry(record: TaskRecord, delay: timedelta, reason: str, now: datetime, **l
         HistoryKind.RETRY_SCHEDULED,
         now,
         reason=reason,
-        due_at=later(now, delay),
+        due_at=by_deadline(record, later(now, delay)),
         failures=record.failures + 1,
         stalls=0,
         **last,
