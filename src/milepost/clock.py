@@ -13,6 +13,7 @@ Clock: TypeAlias = Callable[[], datetime]
 """Returns the time now, aware and in UTC."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -46,7 +47,12 @@ def to_micros(moment: datetime) -> int:
 def from_micros(micros: int) -> datetime:
     """The instant that `to_micros` was given, in UTC.
 
+    What is no instant of Python's, and so was never given to it, is the first or the last one that there is.
+
     >>> from_micros(86_400_000_000).isoformat()
     '1970-01-02T00:00:00+00:00'
     """
-    return EPOCH + timedelta(microseconds=micros)
+    try:
+        return EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        return LAST_MOMENT if micros > 0 else FIRST_MOMENT

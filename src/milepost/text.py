@@ -16,3 +16,16 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [[heading.upper() for heading in headings], *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def shown(value: object) -> str:
+    """A few characters of `value`, for a message.
+
+    >>> shown("x" * 1_000)[:4]
+    "'xxx"
+    """
+    try:
+        text = repr(value)
+    except Exception:  # of an integer with too many digits, or of a class of the user's
+        return f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= 60 else f"{text[:57]}..."

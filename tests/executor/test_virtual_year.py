@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,7 +126,7 @@ async def test_each_instant_of_a_year_fires_once(stores: list[Store]) -> None:
     wanted = schedules()
     assert len(wanted) == 50
     await put(stores[0], START, *wanted)
-    looks = [moment async for moment in year(stores, Fleet(dice), dice)]
+    looks = await year(stores, Fleet(dice), dice)
     enqueued = left_out = 0
     for schedule in wanted:
         fired, skipped = expected(schedule, looks)
@@ -141,22 +141,23 @@ async def test_each_instant_of_a_year_fires_once(stores: list[Store]) -> None:
     assert left_out > 10, "hardly anything was missed"
 
 
-async def year(stores: list[Store], fleet: Fleet, dice: random.Random) -> AsyncIterator[datetime]:
+async def year(stores: list[Store], fleet: Fleet, dice: random.Random) -> list[datetime]:
     """Have the year pass; gives the moments at which somebody looked, and was not killed meanwhile."""
+    looks: list[datetime] = []
     now = START
     while True:
         due_at = await stores[0].read(lambda session: session.schedules.next_due())
         assert due_at is not None
         now = fleet.next_present(max(now, due_at) + dice.choice([0, 0, 0, 1, 50]) * SECOND)
         if now >= END:
-            return
+            return looks
         present = fleet.present(now)
         if dice.random() < 0.05:
             await killed(stores[dice.choice(present)], now)
             continue
         lookers = min(len(present), dice.choice([1, 1, 2, 3]))
         await together([stores[n] for n in dice.sample(present, lookers)], now)
-        yield now
+        looks.append(now)
 
 
 async def together(stores: list[Store], now: datetime) -> None:

@@ -14,6 +14,7 @@ from milepost.payload import storable_text
 F = TypeVar("F", bound=Callable[..., Any])
 
 _CHARACTERS_MAX: Final = 200
+_SECONDS_MAX: Final = 1e15  # an integer may be larger than a clock can add
 
 
 def checked_reason(reason: str) -> str:
@@ -34,9 +35,13 @@ def checked_timeout(seconds: float | None) -> float:
     """`seconds` itself, infinity for None; raises `ConfigurationError` unless it is a number, which NaN is not."""
     if seconds is None:
         return math.inf
-    if not is_a(seconds, int | float) or is_a(seconds, bool) or math.isnan(seconds):
+    if not is_a(seconds, int | float) or is_a(seconds, bool) or _is_nan(seconds):
         raise ConfigurationError(f"timeout_seconds is a number of seconds, or None for no limit, got {shown(seconds)}")
-    return seconds
+    return math.inf if seconds > _SECONDS_MAX else seconds
+
+
+def _is_nan(seconds: object) -> bool:
+    return isinstance(seconds, float) and math.isnan(seconds)  # it would make a float of an integer
 
 
 def checked_function(function: F | None, name: str) -> F | None:

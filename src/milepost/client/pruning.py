@@ -11,13 +11,14 @@ from milepost.lifecycle.record import TaskId
 from milepost.lifecycle.retention import PruneSummary, Retention
 from milepost.stores import prune as pruning
 from milepost.stores.tables import EndedPage
+from milepost.text import shown
 
 
 def prune(retention: Retention) -> Steps[PruneSummary]:
     """Remove what is old enough now, each batch in a transaction of its own."""
     if type(retention) is not Retention:
         raise ConfigurationError(
-            f"prune() needs a Retention, as Retention(completed=timedelta(days=7)), got {retention!r}"
+            f"prune() needs a Retention, as Retention(completed=timedelta(days=7)), got {shown(retention)}"
         )
     now: datetime = yield Read(lambda session: session.now())
     total = yield from _tasks(retention, now)

@@ -182,10 +182,17 @@ def _parts(value: object, fields: dict[str, object], codec: TypeCodec[Any] | Non
 
 
 def _plain(value: Any, factory: CodecFactory) -> Any:
+    try:
+        return _plainly(value, factory)
+    except RecursionError:
+        raise ConfigurationError("a query cannot look for this value: it is nested too deep") from None
+
+
+def _plainly(value: Any, factory: CodecFactory) -> Any:
     if is_exactly(value, dict):
-        return {str(_plain(key, factory)): _plain(item, factory) for key, item in value.items()}
+        return {str(_plainly(key, factory)): _plainly(item, factory) for key, item in value.items()}
     if is_exactly(value, list, tuple, set, frozenset):
-        return [_plain(item, factory) for item in value]
+        return [_plainly(item, factory) for item in value]
     if value is None or is_exactly(value, *PRIMITIVES):
         return value
     try:

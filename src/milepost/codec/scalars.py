@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from milepost.codec.usable import PRIMITIVES, NoneType
+from milepost.text import shown as shown
 
 Encode: TypeAlias = Callable[[Any], Any]
 Decode: TypeAlias = Callable[[Any, Any], Any]
@@ -40,15 +41,6 @@ def not_a(expected: str, value: object) -> WrongValue:
     """What to raise for a value that is not what was expected."""
     bare = f"expected {expected}, got {type(value).__name__}"
     return WrongValue(f"{bare} {shown(value)}", bare=bare)
-
-
-def shown(value: object) -> str:
-    """A few characters of `value`, for a message."""
-    try:
-        text = repr(value)
-    except Exception:  # of an integer with too many digits, or of a class of the user's
-        return f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _exactly(type_: type) -> tuple[Encode, Decode]:

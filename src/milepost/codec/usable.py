@@ -35,6 +35,7 @@ from uuid import UUID
 import attrs
 
 from milepost.payload import Json
+from milepost.text import shown
 
 NoneType = type(None)
 PRIMITIVES: tuple[Any, ...] = (bool, int, float, str)
@@ -245,7 +246,7 @@ def _problems(type_: Any, path: str, seen: frozenset[Any]) -> Iterator[str]:
     elif isinstance(type_, TypeVar):
         yield _say(path, f"the type variable {type_} stands for no type yet: write a concrete one")
     else:
-        name = getattr(type_, "__qualname__", repr(type_))
+        name = getattr(type_, "__qualname__", None) or shown(type_)
         yield _say(
             path,
             f"{name} cannot be stored as JSON: use an attrs class, {_INSTEAD}",

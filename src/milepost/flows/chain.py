@@ -22,6 +22,7 @@ from milepost.tasks.checks import checked_name
 from milepost.tasks.definition import CommittingTask
 from milepost.tasks.made import Driver, made_task
 from milepost.tasks.options import TaskOptions
+from milepost.text import shown
 
 M = TypeVar("M")
 A = TypeVar("A")
@@ -128,7 +129,7 @@ def chain(*tasks: AnyTask, name: str | None = None, **options: Unpack[TaskOption
     """
     for number, each in enumerate(tasks, 1):
         if not is_a(each, Task):
-            raise TaskDefinitionError(f"number {number} of a chain is {each!r}, which is no task: use @task on it")
+            raise TaskDefinitionError(f"number {number} of a chain is {shown(each)}, which is no task: use @task on it")
     if len(tasks) < 2:
         raise TaskDefinitionError(f"a chain is of two tasks or more, got {len(tasks)}")
     called = _joined(tasks) if name is None else checked_name(name, "name of a chain")

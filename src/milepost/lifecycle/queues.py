@@ -81,7 +81,7 @@ class QueueChanges:
         _check_number("concurrency", self.concurrency, or_none=True)
         _check_number("capacity", self.capacity, or_none=True)
         if self.when_full not in (UNSET, *WhenFull):
-            raise ConfigurationError(f"when_full of a queue is REJECT, WAIT or SPILL, got {self.when_full!r}")
+            raise ConfigurationError(f"when_full of a queue is REJECT, WAIT or SPILL, got {shown(self.when_full)}")
 
     def made_to(self, before: QueueSettings) -> QueueSettings:
         """The settings after the change. Raises `ConfigurationError` for a `spill_to` that would do nothing."""
@@ -123,4 +123,6 @@ def _check_number(what: str, value: object, *, or_none: bool) -> None:
         return
     if type(value) is not int or not 1 <= value <= _NUMBER_MAX:
         none = ", or None for no bound" if or_none else ""
-        raise ConfigurationError(f"{what} of a queue is a whole number from 1 to {_NUMBER_MAX}{none}, got {shown(value)}")
+        raise ConfigurationError(
+            f"{what} of a queue is a whole number from 1 to {_NUMBER_MAX}{none}, got {shown(value)}"
+        )

@@ -41,8 +41,8 @@ class Retry:
     excepted: tuple[type[BaseException], ...] = ()
 
     def __attrs_post_init__(self) -> None:
-        if self.times < 0:
-            raise ConfigurationError(f"Retry needs times of 0 or more, got {self.times}")
+        if type(self.times) is not int or self.times < 0:
+            raise ConfigurationError(f"Retry needs times of 0 or more, got {shown(self.times)}")
         if self.only and self.excepted:
             raise ConfigurationError("Retry takes on(...) or except_on(...), not both: which one would decide?")
 

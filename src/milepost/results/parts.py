@@ -16,6 +16,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from milepost.effects import Statement
 from milepost.kinds import is_a
 from milepost.names import KEY_RULE, NAME_RULE, is_key, is_name
+from milepost.text import shown
 
 R_co = DefaultTypeVar("R_co", covariant=True, default=Never)
 E_co = DefaultTypeVar("E_co", covariant=True, default=Never)
@@ -70,7 +71,7 @@ def name_of(event: EventLike | str) -> str:
     if isinstance(event, str):
         return event
     if not (hasattr(event, "name") and hasattr(event, "payload")):
-        raise ValueError(f"until_event() needs an event or its name, {NAME_RULE}, got {event!r}")
+        raise ValueError(f"until_event() needs an event or its name, {NAME_RULE}, got {shown(event)}")
     return event.name
 
 
@@ -88,11 +89,13 @@ class UntilEvent:
 
     def __attrs_post_init__(self) -> None:
         if not is_name(self.event):
-            raise ValueError(f"until_event() needs an event or its name, {NAME_RULE}, got {self.event!r}")
+            raise ValueError(f"until_event() needs an event or its name, {NAME_RULE}, got {shown(self.event)}")
         if not is_key(self.key):
-            raise ValueError(f"until_event() needs a key, {KEY_RULE}, got {self.key!r}")
+            raise ValueError(f"until_event() needs a key, {KEY_RULE}, got {shown(self.key)}")
         if self.within is not None and (not is_a(self.within, timedelta) or self.within <= timedelta(0)):
-            raise ValueError(f"until_event() needs a time above zero, or None to wait for ever, got {self.within!r}")
+            raise ValueError(
+                f"until_event() needs a time above zero, or None to wait for ever, got {shown(self.within)}"
+            )
 
 
 class Final(Enum):

@@ -12,6 +12,7 @@ from attrs import frozen
 from milepost.errors import ConfigurationError
 from milepost.kinds import is_a
 from milepost.schedules.occurrences import Occurrences, in_utc
+from milepost.text import shown
 
 _UNITS = (
     ("week", timedelta(weeks=1)),
@@ -39,7 +40,7 @@ class Every(Occurrences):
     def __attrs_post_init__(self) -> None:
         if not is_a(self.interval, timedelta) or self.interval <= timedelta(0):
             raise ConfigurationError(
-                f"every() needs a timedelta above zero, as in every(timedelta(minutes=10)), got {self.interval!r}"
+                f"every() needs a timedelta above zero, as in every(timedelta(minutes=10)), got {shown(self.interval)}"
             )
         if self.starting is not None:
             object.__setattr__(self, "starting", in_utc("starting of every()", self.starting))

@@ -16,6 +16,7 @@ from milepost.clock import system_clock
 from milepost.errors import ConfigurationError
 from milepost.kinds import is_a
 from milepost.schedules.zones import instant_of
+from milepost.text import shown
 
 
 @frozen
@@ -63,7 +64,9 @@ class Occurrences(ABC):
 def in_utc(what: str, moment: datetime) -> datetime:
     """An aware datetime in UTC; raises `ConfigurationError` for a naive one, or what is no datetime."""
     if not is_a(moment, datetime) or moment.utcoffset() is None:
-        raise ConfigurationError(f"{what} needs an aware datetime, such as datetime(..., tzinfo=UTC), got {moment!r}")
+        raise ConfigurationError(
+            f"{what} needs an aware datetime, such as datetime(..., tzinfo=UTC), got {shown(moment)}"
+        )
     try:
         return moment.astimezone(UTC)
     except OverflowError:

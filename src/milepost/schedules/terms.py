@@ -20,6 +20,7 @@ from milepost.schedules.interval import Every, duration
 from milepost.schedules.occurrences import in_utc
 from milepost.schedules.stored import NothingOr, Shape, instants, member, number, read_text, spans
 from milepost.schedules.when import WHEN, When
+from milepost.text import shown
 
 MISFIRE_WINDOW = timedelta(minutes=1)
 _RUNS_MAX = 2**31 - 1
@@ -73,10 +74,12 @@ class Terms:
         _check_kind("misfire", self.misfire, Misfire, "Misfire.ONE, SKIP or ALL")
         _check_kind("overlap", self.overlap, Overlap, "Overlap.SKIP, QUEUE, ALLOW or CANCEL_PREVIOUS")
         if self.run_limit is not None and (type(self.run_limit) is not int or not 1 <= self.run_limit <= _RUNS_MAX):
-            raise ConfigurationError(f"run_limit of a schedule is 1 or more, or None, got {self.run_limit!r}")
+            raise ConfigurationError(f"run_limit of a schedule is 1 or more, or None, got {shown(self.run_limit)}")
         window = self.misfire_window
         if not is_a(window, timedelta) or not timedelta(0) <= window <= _SPAN_MAX:
-            raise ConfigurationError(f"misfire_window of a schedule is a timedelta of 0 to ten years, got {window!r}")
+            raise ConfigurationError(
+                f"misfire_window of a schedule is a timedelta of 0 to ten years, got {shown(window)}"
+            )
         if self.until is not None:
             object.__setattr__(self, "until", in_utc("until of a schedule", self.until))
         object.__setattr__(self, "run_first", _checked_first(self.run_first))
@@ -142,7 +145,7 @@ def _told(moment: datetime | timedelta | None) -> str:
 
 def _check_kind(what: str, value: object, kind: type | UnionType, fix: str) -> None:
     if not is_a(value, kind):
-        raise ConfigurationError(f"{what} of a schedule is {fix}, got {value!r}")
+        raise ConfigurationError(f"{what} of a schedule is {fix}, got {shown(value)}")
 
 
 def _checked_first(given: object) -> datetime | timedelta | None:
@@ -151,7 +154,7 @@ def _checked_first(given: object) -> datetime | timedelta | None:
     if given is None or (isinstance(given, timedelta) and given >= timedelta(0)):
         return given
     raise ConfigurationError(
-        f"run_first of a schedule is an aware datetime, or a timedelta of 0 (at once) or more, got {given!r}"
+        f"run_first of a schedule is an aware datetime, or a timedelta of 0 (at once) or more, got {shown(given)}"
     )
 
 

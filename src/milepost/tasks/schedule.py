@@ -13,6 +13,7 @@ from milepost.schedules.terms import MISFIRE_WINDOW, Misfire, Overlap, Terms
 from milepost.schedules.when import When
 from milepost.tasks.checks import checked_text
 from milepost.tasks.definition import E_co, M_con, R_co, TaskRequest, X_inv
+from milepost.text import shown
 
 
 @final
@@ -60,7 +61,7 @@ def _check_key(key: str) -> None:
 def _check_request(key: str, request: TaskRequest[Any, Any, Any, Any]) -> None:
     if not is_a(request, TaskRequest):
         raise ConfigurationError(
-            f"the schedule {key!r} needs a request, as task.with_metadata(...) gives it, got {request!r}"
+            f"the schedule {key!r} needs a request, as task.with_metadata(...) gives it, got {shown(request)}"
         )
     own = {
         "an id of its own": (request.id, "leave with_id() out, each firing enqueues another task"),

@@ -12,11 +12,11 @@ from types import MappingProxyType
 from typing import Any, Final, TypeAlias, cast
 
 from milepost.crash import Crash
-from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
+from milepost.lifecycle.record import Audit, HistoryEvent, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.terms import Terms
 from milepost.lifecycle.ties import Join, Tie
-from milepost.payload import from_json_text
+from milepost.stores.damaged import history_event, known_tasks
 from milepost.stores.postgres.arrays import Literal, moments, numbers, texts
 from milepost.stores.protocol import Lease
 
@@ -26,7 +26,6 @@ _Getter: TypeAlias = Callable[[dict[str, Any]], Row]
 
 _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
-_KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
 _LIMITS: Final = MappingProxyType({limit.value: limit for limit in LimitKind})
 _JOINS: Final = MappingProxyType({join.value: join for join in Join})
 _TIES: Final = MappingProxyType({bits: Tie(bits) for bits in range((~Tie.NONE).value + 1)})
@@ -211,7 +210,7 @@ def fresh_arrays(records: Sequence[TaskRecord]) -> list[str]:
 def event_of(row: Row) -> HistoryEvent:
     """A line of history."""
     at, kind, state, attempt, executor, reason, by = row
-    return HistoryEvent(at, _KINDS[kind], _STATES[state], attempt, executor, reason, by or "")
+    return history_event(at, kind, state, attempt, executor, reason, by)
 
 
 def lease_values(lease: Lease) -> Values:
@@ -235,7 +234,6 @@ def lease_values(lease: Lease) -> Values:
 def lease_of(row: Row) -> Lease:
     """An executor's lease."""
     executor, host, pid, started_at, renewed_at, lease_until, slots, running, tasks, queues, terms = row
-    known = cast("dict[str, int]", from_json_text(tasks).value_or(None) or {})
+    known, told = known_tasks(tasks), Terms.from_json_text(terms)
     served = None if queues is None else tuple(queues)
-    told = Terms.from_json_text(terms)
     return Lease(executor, host, pid, started_at, renewed_at, lease_until, slots, running, known, served, told)

@@ -24,6 +24,7 @@ from milepost.lifecycle.change import Transition, enqueued_history, is_audited
 from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskId, TaskRecord
 from milepost.stores.filter import TaskFilter
 from milepost.stores.postgres.arrays import numbers, texts
+from milepost.stores.postgres.bounded import bounded_rows
 from milepost.stores.postgres.ends import PostgresEnds
 from milepost.stores.postgres.events import PostgresEvents
 from milepost.stores.postgres.faults import translated
@@ -351,7 +352,7 @@ class PostgresSession:
         cursor = self._cursor
         with translated():
             cursor.execute(sql, parameters, prepare=prepare, binary=True)
-            rows = [] if cursor.rownumber is None else cursor.fetchall()  # `description` costs more than both
+            rows = [] if cursor.rownumber is None else _fetched(cursor)  # `description` costs more than both
         return [*map(_in_utc, rows)] if self._is_lent else rows
 
     def _check_open(self) -> None:
@@ -370,6 +371,13 @@ def _cursor(connection: Connection) -> psycopg.RawCursor[Row]:
     for loader in (TextLoader, TextBinaryLoader):
         cursor.adapters.register_loader("json", loader)
     return cursor
+
+
+def _fetched(cursor: psycopg.RawCursor[Row]) -> list[Row]:
+    try:
+        return cursor.fetchall()
+    except psycopg.DataError:  # what the server has sent, Python cannot hold
+        return bounded_rows(cursor)
 
 
 def _in_utc(row: Row) -> Row:

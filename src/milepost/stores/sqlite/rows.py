@@ -11,16 +11,16 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter, itemgetter
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from milepost.clock import EPOCH, to_micros
 from milepost.crash import Crash
 from milepost.lifecycle.change import Transition
-from milepost.lifecycle.record import Audit, HistoryEvent, HistoryKind, TaskRecord
+from milepost.lifecycle.record import Audit, HistoryEvent, TaskRecord
 from milepost.lifecycle.states import LimitKind, TaskState
 from milepost.lifecycle.terms import Terms
 from milepost.lifecycle.ties import Join, Tie
-from milepost.payload import from_json_text
+from milepost.stores.damaged import history_event, known_tasks, served_queues
 from milepost.stores.protocol import Lease
 from milepost.stores.sqlite.driver import Row
 
@@ -28,7 +28,6 @@ Values: TypeAlias = tuple[object, ...]
 
 _STATES: Final = MappingProxyType({state.value: state for state in TaskState})
 _AUDITS: Final = MappingProxyType({audit.value: audit for audit in Audit})
-_KINDS: Final = MappingProxyType({kind.value: kind for kind in HistoryKind})
 _LIMITS: Final = MappingProxyType({limit.value: limit for limit in LimitKind})
 _JOINS: Final = MappingProxyType({join.value: join for join in Join})
 _TIES: Final = MappingProxyType({bits: Tie(bits) for bits in range((~Tie.NONE).value + 1)})
@@ -265,7 +264,7 @@ def history_values(after: TaskRecord, events: tuple[HistoryEvent, ...]) -> Itera
 def event_of(row: Row) -> HistoryEvent:
     """A line of history."""
     at, kind, state, attempt, executor, reason, by = row
-    return HistoryEvent(_moment(at), _KINDS[kind], _STATES[state], attempt, executor, reason, by or "")
+    return history_event(_moment(at), kind, state, attempt, executor, reason, by)
 
 
 def lease_values(lease: Lease) -> Values:
@@ -282,9 +281,8 @@ def lease_of(row: Row) -> Lease:
     """An executor's lease."""
     executor, host, pid, *times, slots, running, tasks, queues, terms = row
     started_at, renewed_at, lease_until = map(_moment, times)
-    known = cast("dict[str, int]", from_json_text(tasks).value_or(None) or {})
-    served = None if queues is None else tuple(cast("list[str]", from_json_text(queues).value_or(None) or []))
-    told = Terms.from_json_text(terms)
+    known, told = known_tasks(tasks), Terms.from_json_text(terms)
+    served = None if queues is None else served_queues(queues)
     return Lease(executor, host, pid, started_at, renewed_at, lease_until, slots, running, known, served, told)
 
 

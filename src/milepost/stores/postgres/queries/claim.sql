@@ -5,6 +5,7 @@
 -- the index, each lane is read from its head and no further than needed. First it is counted what is wanted of each
 -- lane, then so many rows of each are locked, past those that others have locked. Before the head of a lane there is
 -- what was claimed since the last vacuum: to find the head is to pass it by, and that is done once.
+-- A damaged count may be as large as can be; one row that overflows would take every claim down.
 -- That a row may be locked here locks the table of settings against those who change it, whether there is a row or not.
 with recursive
   shut as materialized (
@@ -129,16 +130,17 @@ with recursive
   ),
   claimed as (
     update {schema}.milepost_task as task
-    set state = 'running', due_at = null, fence = fence + 1, token = $8::text || number, executor = $1,
-      revision = revision + 1, stalls = stalls + 1, started_at = coalesce(started_at, $3)
+    set state = 'running', due_at = null, token = $8::text || number, executor = $1,
+      fence = least(fence, 2147483646) + 1, revision = least(revision, 2147483646) + 1,
+      stalls = least(stalls, 2147483646) + 1, started_at = coalesce(started_at, $3)
     from picked
     where task.ctid = picked.place
     returning task.*, picked.turn, picked.is_expired
   ),
   told as (
     insert into {schema}.milepost_history (task, at, revision, ordinal, attempt, kind, state, executor, reason)
-    select number, $3, revision, 0, failures + 1, case when is_expired then 'reclaimed' else 'claimed' end, 'running',
-      executor, ''
+    select number, $3, revision, 0, least(failures, 2147483646) + 1,
+      case when is_expired then 'reclaimed' else 'claimed' end, 'running', executor, ''
     from claimed
     where audit = any ($9::text[])
   )
