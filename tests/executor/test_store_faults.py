@@ -330,6 +330,7 @@ async def test_a_file_that_another_program_keeps_locked_is_waited_for(tmp_path: 
         async with open_executor(store, [sit], config=quick(lease_seconds=30), observer=recorder) as executor:
             await until(lambda: executor.statistics().running == 3)
             other: Any = apsw.Connection(str(tmp_path / "tasks.db"))
+            other.set_busy_timeout(5_000)  # the executor writes now and then, even while it only waits
             other.execute("begin immediate")
             finish.set()
             await until(lambda: executor.statistics().store is StoreCondition.BUSY)
