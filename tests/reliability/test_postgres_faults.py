@@ -197,7 +197,9 @@ async def test_a_server_that_is_stopped_at_once_and_started_again(server: Postgr
             await workers.until_further()
         assert [executor.id for executor in workers.executors] == ids, "the lease was held all the time"
     for told in workers.conditions():
-        assert told == TIMES * [StoreCondition.UNREACHABLE, StoreCondition.UP]
+        # A call that began before the server was back may fail after another one was answered: one pair more.
+        assert told == len(told) // 2 * [StoreCondition.UNREACHABLE, StoreCondition.UP]
+        assert TIMES <= len(told) // 2 <= 2 * TIMES
 
 
 async def test_a_server_that_can_only_be_read_for_a_while(direct: str) -> None:
